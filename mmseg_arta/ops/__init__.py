@@ -1,0 +1,14 @@
+"""The kernels' one door: a Python function per op, whatever implements it."""
+
+from .backend import available_backends, forced_backend
+from .boundaries import (at_patches, boundary_map, boundary_targets, counted_pixels,
+                         patch_share)
+from .cluster_attention import cluster_attention
+from .clusters import balanced_clusters, build_neighborhood, nearest_clusters
+from .patches import gather_patches
+from .token_maps import finest_token_map
+
+__all__ = ['at_patches', 'available_backends', 'balanced_clusters', 'boundary_map',
+           'boundary_targets', 'build_neighborhood', 'cluster_attention', 'counted_pixels',
+           'finest_token_map', 'forced_backend', 'gather_patches', 'nearest_clusters',
+           'patch_share']

@@ -1,0 +1,46 @@
+"""Local attention of every token to its neighbour clusters (AFF 3.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..structures import Neighborhood
+from .reference import cluster_attention as reference
+
+
+def cluster_attention(q: Tensor, kv: Tensor, bias_weight: Tensor, bias_bias: Tensor,
+                      blank_k: Tensor, blank_v: Tensor, neighborhood: Neighborhood,
+                      blank_clamp: float | None = 5.0,
+                      geometry: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Attention of each token to the members of its nearest clusters and one blank token.
+
+    The logit of a neighbour is ``q . k / sqrt(d)`` plus a learned bias that is linear in
+    ``(dx, dy, distance, sin, cos)`` of neighbour minus token, in units of 4 px. The blank
+    token's logit is ``q . blank_k / sqrt(d)``, optionally clamped, its value ``blank_v``;
+    one softmax runs over all of them.
+
+    Args:
+        q: ``(T, H, d)`` queries in cluster order, unscaled.
+        kv: ``(T, H, 2, d)`` keys and values in cluster order.
+        bias_weight: ``(H, 5)``; ``bias_bias``: ``(H,)``.
+        blank_k, blank_v: ``(H, d)`` key and value of the blank token.
+        neighborhood: clusters and nearest clusters of the same ``T`` tokens.
+        blank_clamp: bound on the blank token's logit, None for no bound.
+        geometry: the reference's pair features, to be shared by the blocks of a
+            round; computed when not given.
+
+    Returns:
+        ``(T, H, d)`` in cluster order.
+
+    Raises:
+        ValueError: if shapes do not fit together.
+    """
+    total, heads, dim = q.shape
+    if tuple(kv.shape) != (total, heads, 2, dim):
+        raise ValueError(f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, '
+                         f'found {tuple(kv.shape)}')
+    if neighborhood.neighbors.shape[0] != total:
+        raise ValueError(f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, '
+                         f'q holds {total}')
+    return reference.cluster_attention(q, kv, bias_weight, bias_bias, blank_k, blank_v,
+                                       neighborhood, blank_clamp, geometry)

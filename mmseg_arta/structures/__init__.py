@@ -1,0 +1,10 @@
+"""The data that flows between backbones, necks and heads."""
+
+from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
+from .neighborhood import Neighborhood
+from .token_set import FINEST_PATCH, TokenSet, batch_index, full_grid, offsets_from_lengths
+
+__all__ = [
+    'FINEST_PATCH', 'AllocationRound', 'MixedTokens', 'Neighborhood', 'TokenMaps', 'TokenSet',
+    'batch_index', 'full_grid', 'offsets_from_lengths', 'tokens_of'
+]

@@ -1,0 +1,56 @@
+"""Clusters of tokens and each token's nearest clusters, shared by all blocks of a round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """What cluster attention needs to know about where tokens are.
+
+    Rows in *cluster order* are sorted by image, then by cluster, so a cluster is
+    a contiguous tile of at most ``cluster_size`` rows.
+
+    Attributes:
+        order: ``(T,)`` int64; row ``j`` in cluster order is token ``order[j]``.
+        inverse: ``(T,)`` int64; token ``i`` is row ``inverse[i]`` in cluster order.
+        start: ``(K + 1,)`` int64; cluster ``c`` is rows ``start[c]:start[c + 1]``.
+            ``K = T // cluster_size + B`` depends on no data; unused clusters at
+            the end are empty.
+        neighbors: ``(T, N)`` int64 nearest clusters of each row, nearest first;
+            -1 where the image has fewer clusters.
+        xy: ``(T, 2)`` int32 coordinates in cluster order, units of 4 px.
+        batch: ``(T,)`` int64 image index in cluster order.
+        lengths: tokens per image.
+        cluster_size: rows of a full cluster.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    start: Tensor
+    neighbors: Tensor
+    xy: Tensor
+    batch: Tensor
+    lengths: tuple[int, ...]
+    cluster_size: int
+
+    def to_clusters(self, rows: Tensor) -> Tensor:
+        """Token order to cluster order, ``(T, ...)``."""
+        return rows.index_select(0, self.order)
+
+    def to_tokens(self, rows: Tensor) -> Tensor:
+        """Cluster order back to token order, ``(T, ...)``."""
+        return rows.index_select(0, self.inverse)
+
+    @cached_property
+    def members(self) -> tuple[Tensor, Tensor]:
+        """Rows of every cluster ``(K, cluster_size)`` int64 and which of them exist (bool)."""
+        lanes = torch.arange(self.cluster_size, device=self.start.device)
+        rows = self.start[:-1, None] + lanes
+        valid = rows < self.start[1:, None]
+        return rows.clamp_(max=max(self.order.shape[0] - 1, 0)), valid
