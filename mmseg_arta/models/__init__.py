@@ -1,0 +1,9 @@
+"""Models, registered in mmseg's registry."""
+
+from .allocation import BatchRatioAllocation, ThresholdAllocation
+from .backbones import ARTA
+from .decode_heads import BoundaryScoreHead
+from .necks import TokensToMaps
+
+__all__ = ['ARTA', 'BatchRatioAllocation', 'BoundaryScoreHead', 'ThresholdAllocation',
+           'TokensToMaps']

@@ -1,0 +1,82 @@
+"""Token allocation block: score the finest tokens, choose, and make finer ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...structures import FINEST_PATCH, AllocationRound, TokenSet
+from .children import SubPatchEmbed, split_selected
+from .policies import AllocationPolicy, Candidates
+from .scores import BoundaryScorePredictor
+from .segments import segment_counts, segment_softmax
+
+
+class TokenAllocator(nn.Module):
+    """One allocation round (ARTA 3.3, DUPS 3.2).
+
+    Args:
+        dim: channels of the candidate tokens.
+        patch_size: side of the new tokens' patches in pixels.
+        straight_through: multiply candidates by a factor that is exactly 1 and whose
+            gradient is that of a softmax over the image's scores (of its complement
+            for tokens that are not selected), so that the segmentation loss reaches
+            the scores, as the published code does.
+        use_image: initialise new tokens with an image feature.
+        use_parent: initialise new tokens with a copy of their parent.
+    """
+
+    def __init__(self, dim: int, patch_size: int, straight_through: bool = True,
+                 use_image: bool = True, use_parent: bool = True) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.straight_through = straight_through
+        self.score = BoundaryScorePredictor(dim)
+        self.embed = SubPatchEmbed(dim, patch_size, use_image, use_parent)
+
+    def predict(self, feats: Tensor) -> Tensor:
+        """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
+        with torch.autocast(feats.device.type, enabled=False):
+            return self.score(feats.to(self.score.layers[0].weight.dtype)).to(torch.float32)
+
+    def forward(self, tokens: TokenSet, image: Tensor, policy: AllocationPolicy,
+                round_index: int) -> tuple[TokenSet, TokenSet, AllocationRound]:
+        """Allocate finer tokens.
+
+        Args:
+            tokens: candidates, the finest tokens so far.
+            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            policy: who chooses.
+            round_index: 0 for the first round.
+
+        Returns:
+            The candidates (unchanged in value), the new tokens with as many channels,
+            and the record of the round.
+        """
+        batch = tokens.batch_index()
+        scores = self.predict(tokens.feats)
+        candidates = Candidates(scores.detach(), batch, tokens.offsets, tokens.lengths)
+        selected = policy(candidates, round_index, self.training)
+        counts = segment_counts(selected, tokens.offsets)
+        chosen = tuple(counts.tolist())  # The round's one host synchronisation.
+
+        parents = tokens.feats
+        if self.straight_through:
+            parents = parents * self._gate(scores, selected, batch, tokens.batch_size)[:, None]
+        grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
+        xy, image_of, parent, corner = split_selected(
+            selected, sum(chosen), tokens.xy, batch, self.patch_size // FINEST_PATCH,
+            image.shape[3] // FINEST_PATCH)
+        feats = self.embed(parents, image, xy, image_of, parent, corner)
+        offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)
+        children = TokenSet(feats, xy, offsets, tuple(4 * count for count in chosen),
+                            self.patch_size, grid)
+        record = AllocationRound(scores, selected, tokens.xy, tokens.offsets, tokens.lengths,
+                                 chosen, tokens.patch_size, tokens.grid)
+        return tokens.with_feats(parents), children, record
+
+    @staticmethod
+    def _gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+        soft = segment_softmax(scores, batch, batch_size)
+        soft = torch.where(selected, soft, 1.0 - soft)
+        return 1.0 + (soft - soft.detach())

@@ -1,0 +1,91 @@
+"""From a selected token to four finer ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...ops import gather_patches
+from ..layers import Mlp
+
+# Sub-patches in the order of the position embedding: top-left, top-right, bottom-left,
+# bottom-right.
+_CORNERS = ((0, 0), (1, 0), (0, 1), (1, 1))
+
+
+class SubPatchEmbed(nn.Module):
+    """Initialise the four tokens of a selected patch (ARTA 3.3.3, DUPS 3.2).
+
+    A new token is the sum of its parent, an image feature of its own raw pixels, a
+    learned scale embedding and a learned sub-patch position embedding.
+
+    Args:
+        dim: channels of the parents, and of the new tokens.
+        patch_size: side of the new tokens' patches in pixels.
+        use_image: add the image feature.
+        use_parent: add the parent.
+    """
+
+    def __init__(self, dim: int, patch_size: int, use_image: bool = True,
+                 use_parent: bool = True) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.use_parent = use_parent
+        self.position = nn.Parameter(torch.randn(4, dim))
+        self.scale = nn.Parameter(torch.randn(dim))
+        self.image_mlp: nn.Module | None = None
+        if use_image:
+            pixels = 3 * patch_size * patch_size
+            hidden = max(dim, pixels)
+            self.image_mlp = nn.Sequential(
+                nn.Linear(pixels, hidden), nn.GELU(), nn.LayerNorm(hidden),
+                Mlp(hidden, dim, dim), nn.LayerNorm(dim))
+
+    def forward(self, parents: Tensor, image: Tensor, xy: Tensor, batch: Tensor,
+                parent: Tensor, corner: Tensor) -> Tensor:
+        """Features of new tokens, ``(T, C)``.
+
+        Args:
+            parents: ``(N, C)`` candidate tokens.
+            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            xy: ``(T, 2)`` corners of the new tokens in units of 4 px.
+            batch: ``(T,)`` image of each new token.
+            parent: ``(T,)`` row of each new token's parent.
+            corner: ``(T,)`` which quarter of the parent it is.
+        """
+        feats = self.position.index_select(0, corner) + self.scale
+        if self.use_parent:
+            feats = feats + parents.index_select(0, parent)
+        if self.image_mlp is not None:
+            pixels = gather_patches(image, xy, batch, self.patch_size)
+            feats = feats + self.image_mlp(pixels)
+        return feats
+
+
+def split_selected(selected: Tensor, total: int, xy: Tensor, batch: Tensor, unit: int,
+                   columns: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Places of the four sub-patches of every selected token, in raster order per image.
+
+    Args:
+        selected: ``(N,)`` bool.
+        total: number of selected tokens, known on the host.
+        xy: ``(N, 2)`` int32 corners of the candidates in units of 4 px.
+        batch: ``(N,)`` int64 image of each candidate.
+        unit: side of a new patch in units of 4 px.
+        columns: width of the canvas in units of 4 px; with ``unit`` it makes places
+            sortable as one integer.
+
+    Returns:
+        ``xy (4 * total, 2)`` int32, ``batch``, ``parent`` and ``corner (4 * total,)`` int64.
+    """
+    # A stable sort moves the selected rows to the front in their order, without
+    # the host having to learn where they are.
+    rows = torch.sort((~selected).to(torch.uint8), stable=True).indices[:total]
+    step = torch.tensor(_CORNERS, dtype=torch.int32, device=xy.device) * unit
+    places = (xy.index_select(0, rows)[:, None] + step).view(-1, 2)
+    parent = rows.repeat_interleave(4)
+    corner = torch.arange(4, device=xy.device).repeat(total)
+    image = batch.index_select(0, parent)
+    key = (image << 40) | (places[:, 1].to(torch.int64) * columns + places[:, 0])
+    order = torch.sort(key).indices
+    return places[order], image[order], parent[order], corner[order]

@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from .arta import ARTA
+
+__all__ = ['ARTA']

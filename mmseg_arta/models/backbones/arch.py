@@ -1,0 +1,85 @@
+"""Sizes of the mixed-resolution encoders, and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MixedEncoderArch:
+    """Shape of an ARTA or DUPS encoder (ARTA table 1, DUPS table 1).
+
+    Attributes:
+        dims: channels at 32, 16, 8 and 4 px; both halves of the encoder use them.
+        allocation_depths: blocks of the pre-allocation round and of the allocation
+            rounds that end before 4 px.
+        refinement_depths: blocks of the refinement rounds at 4, 8, 16 and 32 px.
+        num_heads: attention heads at 32, 16, 8 and 4 px.
+        mlp_ratio: hidden over input channels of all feed-forward networks.
+        layer_scale_init: initial layer scale, 0 for none.
+        cluster_size: tokens per cluster.
+        num_neighbor_clusters: clusters that a token attends to.
+    """
+
+    dims: tuple[int, ...]
+    allocation_depths: tuple[int, ...]
+    refinement_depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    mlp_ratio: float = 4.0
+    layer_scale_init: float = 0.0
+    cluster_size: int = 8
+    num_neighbor_clusters: int = 6
+
+    def __post_init__(self) -> None:
+        for name, expected in (('dims', 4), ('num_heads', 4), ('allocation_depths', 3),
+                               ('refinement_depths', 4)):
+            values = getattr(self, name)
+            if len(values) != expected or any(int(v) != v or v < 1 for v in values):
+                raise ValueError(f'arch: {name} must hold {expected} positive integers, '
+                                 f'found {list(values)}')
+            object.__setattr__(self, name, tuple(int(v) for v in values))
+        for dim, heads in zip(self.dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(f'arch: dims must be divisible by num_heads, found {dim} channels '
+                                 f'and {heads} heads')
+        for name in ('cluster_size', 'num_neighbor_clusters'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'arch: {name} must be at least 1, found {getattr(self, name)}')
+
+
+def resolve_arch(arch: str | Mapping[str, Any],
+                 presets: Mapping[str, MixedEncoderArch]) -> MixedEncoderArch:
+    """An arch from its name or from a dict with the fields of :class:`MixedEncoderArch`.
+
+    Raises:
+        ValueError: for an unknown name, an unknown or missing field, or bad values.
+    """
+    if isinstance(arch, str):
+        if arch not in presets:
+            raise ValueError(f'arch={arch!r} is unknown: expected one of {sorted(presets)} or a '
+                             'dict')
+        return presets[arch]
+    known = [f.name for f in fields(MixedEncoderArch)]
+    unknown = sorted(set(arch) - set(known))
+    if unknown:
+        raise ValueError(f'arch: unknown fields {unknown}, expected some of {known}')
+    missing = [name for name in known[:4] if name not in arch]
+    if missing:
+        raise ValueError(f'arch: missing fields {missing}')
+    return MixedEncoderArch(**arch)
+
+
+def _arch(dims: tuple[int, ...], allocation: tuple[int, ...], refinement: tuple[int, ...],
+          mlp_ratio: float, layer_scale_init: float) -> MixedEncoderArch:
+    # Heads are 32 channels wide in every published size.
+    return MixedEncoderArch(dims, allocation, refinement, tuple(dim // 32 for dim in dims),
+                            mlp_ratio, layer_scale_init)
+
+
+ARTA_ARCHS = {
+    'tiny': _arch((512, 256, 128, 64), (1, 1, 1), (4, 4, 16, 4), 3.0, 0.0),
+    'small': _arch((512, 256, 128, 64), (2, 2, 2), (4, 6, 24, 3), 4.0, 1e-5),
+    'base': _arch((768, 384, 192, 96), (2, 2, 2), (8, 6, 18, 4), 4.0, 1e-5),
+}

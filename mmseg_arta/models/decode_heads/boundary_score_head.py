@@ -1,0 +1,88 @@
+"""Auxiliary head that teaches the allocator where class boundaries are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ...ops import at_patches, boundary_map, boundary_targets, patch_share
+from ...structures import AllocationRound, tokens_of
+
+_LOSSES = {'mse': F.mse_loss, 'mae': F.l1_loss}
+
+
+@MODELS.register_module()
+class BoundaryScoreHead(BaseModule):
+    """Boundary-score loss of all allocation rounds (ARTA 3.3.1, DUPS 3.2.1).
+
+    An ``auxiliary_head`` of the stock ``EncoderDecoder``, behind a sparse backbone or
+    behind ``TokensToMaps``. It has no parameters: the scores are those the backbone
+    chose its tokens by. Targets are the shares of class-boundary pixels per patch,
+    made from ``gt_sem_seg``. A round's loss is the mean over all its candidates in the
+    batch, without those whose patch is wholly ignored; rounds are summed.
+
+    Args:
+        loss_weight: weight of every round.
+        loss: 'mse' as in the papers, or 'mae'.
+        ignore_index: label of ignored pixels.
+        ignore_as_class: treat ignored regions as the published code does, see
+            :func:`mmseg_arta.ops.boundary_map`.
+        init_cfg: accepted for uniformity; there is nothing to initialise.
+
+    Raises:
+        ValueError: for an unknown loss.
+    """
+
+    def __init__(self, loss_weight: float = 10.0, loss: str = 'mse', ignore_index: int = 255,
+                 ignore_as_class: bool = False,
+                 init_cfg: Mapping[str, Any] | None = None) -> None:
+        super().__init__(init_cfg)
+        if loss not in _LOSSES:
+            raise ValueError(f'BoundaryScoreHead.loss must be one of {sorted(_LOSSES)}, '
+                             f'found {loss!r}')
+        self.loss_weight = loss_weight
+        self.loss_name = loss
+        self.ignore_index = ignore_index
+        self.ignore_as_class = ignore_as_class
+
+    def loss(self, inputs: object, batch_data_samples: Sequence[Any],
+             train_cfg: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs: ``MixedTokens`` or the output of ``TokensToMaps``.
+            batch_data_samples: samples with ``gt_sem_seg``.
+            train_cfg: unused.
+
+        Returns:
+            ``loss_boundary_<round>`` for every allocation round, counted from 1.
+
+        Raises:
+            ValueError: if labels and images differ in size.
+        """
+        tokens = tokens_of(inputs)
+        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        if tuple(labels.shape[1:]) != tokens.image_size:
+            raise ValueError(f'BoundaryScoreHead: images are {tokens.image_size} (height, width), '
+                             f'labels {tuple(labels.shape[1:])}')
+        edges = boundary_map(labels, self.ignore_index, self.ignore_as_class)
+        seen = labels != self.ignore_index
+        return {
+            f'loss_boundary_{number}': self.loss_weight * self._round_loss(record, edges, seen)
+            for number, record in enumerate(tokens.rounds, 1)
+        }
+
+    def _round_loss(self, record: AllocationRound, edges: Tensor, seen: Tensor) -> Tensor:
+        images = torch.arange(len(record.lengths), device=edges.device)
+        batch = images.repeat_interleave(record.offsets.diff(), output_size=len(record.scores))
+        target = boundary_targets(edges, record.xy, batch, record.patch_size)
+        counted = at_patches(patch_share(seen, record.patch_size), record.xy, batch,
+                             record.patch_size) > 0
+        losses = _LOSSES[self.loss_name](record.scores, target, reduction='none')
+        return (losses * counted).sum() / counted.sum().clamp(min=1)

@@ -1,0 +1,54 @@
+"""From pixels to the coarse tokens that ARTA and DUPS start with."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ConvPatchEmbed(nn.Module):
+    """Five 3x3 stride-2 convolutions to 32 px tokens, as in the published code.
+
+    Channels double from ``dim / 16`` to ``dim``; each convolution is followed by
+    LeakyReLU and a GroupNorm of one group, the tokens by a LayerNorm.
+
+    Args:
+        dim: channels of a token; a multiple of 16.
+    """
+
+    stride = 32
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 16:
+            raise ValueError(f'ConvPatchEmbed needs channels that are a multiple of 16, found {dim}')
+        channels = [3] + [dim // factor for factor in (16, 8, 4, 2, 1)]
+        self.convs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1),
+                          nn.LeakyReLU(0.01, inplace=True), nn.GroupNorm(1, after))
+            for before, after in zip(channels[:-1], channels[1:], strict=True))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
+        for conv in self.convs:
+            image = conv(image)
+        return self.norm(image.flatten(2).transpose(1, 2))
+
+
+class KernelPatchEmbed(nn.Module):
+    """One 32x32 convolution of stride 32, as the papers describe it, and a LayerNorm.
+
+    Args:
+        dim: channels of a token.
+    """
+
+    stride = 32
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, dim, self.stride, stride=self.stride)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
+        return self.norm(self.conv(image).flatten(2).transpose(1, 2))

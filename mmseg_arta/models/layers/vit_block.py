@@ -1,0 +1,61 @@
+"""Transformer block with global attention on a dense grid of tokens."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .drop_path import DropPath
+from .layer_scale import layer_scale
+from .mlp import ConvMlp
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention.
+
+    Args:
+        dim: channels.
+        num_heads: heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim * 3)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, N, C)`` to ``(B, N, C)``."""
+        qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class ViTBlock(nn.Module):
+    """Pre-norm block of the coarsest rounds (ARTA 3.2.1 and 3.4).
+
+    Its feed-forward network carries a 3x3 depth-wise convolution on the token grid.
+
+    Args:
+        dim: channels.
+        num_heads: attention heads.
+        mlp_ratio: hidden over input channels of the feed-forward network.
+        drop_path: stochastic depth probability.
+        layer_scale_init: initial layer scale, 0 for none.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0,
+                 layer_scale_init: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = SelfAttention(dim, num_heads)
+        self.scale1 = layer_scale(dim, layer_scale_init)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = ConvMlp(dim, int(dim * mlp_ratio))
+        self.scale2 = layer_scale(dim, layer_scale_init)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """``x (B, N, C)`` in raster order of ``grid`` (rows, columns)."""
+        x = x + self.drop_path(self.scale1(self.attn(self.norm1(x))))
+        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x), grid)))
