@@ -1,0 +1,115 @@
+"""Pictures of allocated tokens, written during validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+from mmseg.registry import HOOKS
+from mmengine.runner import Runner
+
+from ...structures import MixedTokens
+from ..drawing import color_labels, draw_round, panel
+from .token_recorder import TokenRecorderHook
+
+
+@HOOKS.register_module()
+class TokenPictureHook(TokenRecorderHook):
+    """Write image, ground truth, allocated tokens per round and prediction side by side.
+
+    One PNG per picked image goes to ``<work_dir>/<out_dir>/<mode>_<iteration>/``.
+    Slide inference and test-time augmentation run the backbone several times per
+    image; no picture is written then, and the log says so once.
+
+    Args:
+        interval: every how many images one is picked.
+        max_images: at most so many pictures per epoch.
+        out_dir: folder below the run's work directory.
+    """
+
+    def __init__(self, interval: int = 50, max_images: int = 4,
+                 out_dir: str = 'token_pictures') -> None:
+        super().__init__()
+        self.interval = interval
+        self.max_images = max_images
+        self.out_dir = out_dir
+        self._seen = self._written = 0
+        self._told = False
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start counting anew."""
+        self.take()
+        self._seen = self._written = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start counting anew."""
+        self.before_val_epoch(runner)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                       outputs: Sequence[Any] | None = None) -> None:
+        """Write the pictures of a validation batch."""
+        self._after_eval_iter(runner, 'val', outputs or [])
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                        outputs: Sequence[Any] | None = None) -> None:
+        """Write the pictures of a test batch."""
+        self._after_eval_iter(runner, 'test', outputs or [])
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        """Let go of a training step's tokens."""
+        self.take()
+
+    def _after_eval_iter(self, runner: Runner, mode: str, samples: Sequence[Any]) -> None:
+        taken = self.take()
+        if len(taken) != 1:
+            if taken and not self._told:
+                runner.logger.info('TokenPictureHook: no pictures, since the backbone ran '
+                                   f'{len(taken)} times for one batch (slide inference or '
+                                   'test-time augmentation)')
+                self._told = True
+            self._seen += len(samples)
+            return
+        palette = runner.visualizer.dataset_meta.get('palette')
+        folder = Path(runner.work_dir) / self.out_dir / f'{mode}_{runner.iter}'
+        for index, sample in enumerate(samples):
+            if self._seen % self.interval == 0 and self._written < self.max_images:
+                path = folder / f'{Path(sample.img_path).stem}.png'
+                path.parent.mkdir(parents=True, exist_ok=True)
+                mmcv.imwrite(self.picture(taken[0], index, sample, palette)[..., ::-1], str(path))
+                runner.logger.info(f'Tokens drawn to {path}')
+                self._written += 1
+            self._seen += 1
+
+    @staticmethod
+    def picture(tokens: MixedTokens, index: int, sample: Any,
+                palette: Sequence[Sequence[int]]) -> np.ndarray:
+        """The panel of one image, ``(H, W, 3)`` uint8 RGB.
+
+        Args:
+            tokens: of the batch.
+            index: image in the batch.
+            sample: with ``img_path``, ``img_shape``, ``pred_sem_seg``, and maybe
+                ``gt_sem_seg``.
+            palette: RGB colours of the classes.
+        """
+        height, width = sample.metainfo.get('img_shape', tokens.image_size)[:2]
+        image = mmcv.imread(sample.img_path, channel_order='rgb')
+        image = cv2.resize(image, (width, height))
+
+        def colored(labels: Any) -> np.ndarray:
+            picture = color_labels(labels.data[0].cpu().numpy(), palette)
+            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+
+        pictures = [('image', image)]
+        if 'gt_sem_seg' in sample:
+            pictures.append(('ground truth', colored(sample.gt_sem_seg)))
+        for number, level in enumerate(tokens.levels[1:], 1):
+            caption = f'round {number}: {level.lengths[index]} tokens of {level.patch_size} px'
+            pictures.append((caption, draw_round(image, tokens, index, number)))
+        pictures.append(('prediction', colored(sample.pred_sem_seg)))
+        return panel(pictures)

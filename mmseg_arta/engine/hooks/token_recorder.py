@@ -1,0 +1,63 @@
+"""A hook that keeps the tokens of the latest forward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from ...structures import MixedTokens
+
+
+class TokenRecorderHook(Hook):
+    """Base of hooks that look at the tokens a backbone returned.
+
+    Tokens are taken from the backbone's output, so models carry no code for it. A
+    backbone that returns something else is an error when the run starts to use it.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: list[MixedTokens] = []
+        self._handle: Any = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Start to record."""
+        backbone = backbone_of(runner.model)
+        self._handle = backbone.register_forward_hook(self._record)
+
+    def after_run(self, runner: Runner) -> None:
+        """Stop to record."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _record(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, MixedTokens):
+            raise TypeError(f'{type(self).__name__} needs a backbone that returns MixedTokens, '
+                            f'{type(module).__name__} returned {type(output).__name__}: remove '
+                            'the hook from custom_hooks')
+        self._tokens.append(output)
+
+    def take(self) -> list[MixedTokens]:
+        """Tokens of all forward passes since the last call: several in slide inference."""
+        taken, self._tokens = self._tokens, []
+        return taken
+
+
+def backbone_of(model: nn.Module) -> nn.Module:
+    """The backbone of a segmentor, unwrapped from distributed and test-time wrappers.
+
+    Raises:
+        TypeError: if there is none.
+    """
+    while is_model_wrapper(model):
+        model = model.module
+    # Test-time augmentation wraps the segmentor as its module.
+    if not hasattr(model, 'backbone') and hasattr(model, 'module'):
+        model = model.module
+    if not hasattr(model, 'backbone'):
+        raise TypeError(f'expected a segmentor with a backbone, found {type(model).__name__}')
+    return model.backbone

@@ -1,0 +1,149 @@
+"""How many tokens went where, logged with the losses and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine import dist
+from mmengine.logging import MessageHub
+from mmseg.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from ...models.decode_heads import BoundaryScoreHead
+from ...ops import boundary_map
+from ...structures import MixedTokens
+from ..coverage import covered_share, labels_on_canvas, random_tokens_like, token_cover
+from .token_recorder import TokenRecorderHook, backbone_of
+
+
+@HOOKS.register_module()
+class TokenStatisticsHook(TokenRecorderHook):
+    """Log tokens per allocation round and boundary scores; in validation also coverage.
+
+    Training, with the losses: ``tokens_round<r>``, new tokens per image, and
+    ``score_round<r>``, mean boundary score. Validation and test: the same counts,
+    ``boundary_covered``, the share of true class-boundary pixels that lie under a token
+    of the finest level, and ``boundary_covered_random``, that share for as many finest
+    tokens whose parents are drawn at random (both in percent). Slide inference and
+    test-time augmentation run the backbone several times per image; coverage is then
+    left out.
+
+    Before training it also refuses a model whose allocator could never learn.
+
+    Args:
+        interval: training iterations between two records.
+        seed: of the random tokens that coverage is compared with.
+    """
+
+    def __init__(self, interval: int = 10, seed: int = 0) -> None:
+        super().__init__()
+        self.interval = interval
+        self.seed = seed
+        self._sums: dict[str, float] = {}
+        self._images: dict[str, int] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that something teaches the allocator."""
+        check_allocator_supervision(runner.model)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Forget forward passes that belong to no training step."""
+        self.take()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                         outputs: Any = None) -> None:
+        """Record one training step."""
+        taken = self.take()
+        if not taken or not self.every_n_train_iters(runner, self.interval):
+            return
+        hub = MessageHub.get_current_instance()
+        for name, value in round_statistics(taken[-1]).items():
+            hub.update_scalar(f'train/{name}', value)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                       outputs: Sequence[Any] | None = None) -> None:
+        """Record one validation batch."""
+        self._after_eval_iter(outputs)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                        outputs: Sequence[Any] | None = None) -> None:
+        """Record one test batch."""
+        self._after_eval_iter(outputs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log a validation epoch."""
+        self._after_eval_epoch(runner, 'val')
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log a test epoch."""
+        self._after_eval_epoch(runner, 'test')
+
+    def _after_eval_iter(self, samples: Sequence[Any] | None) -> None:
+        taken = self.take()
+        for tokens in taken:
+            for name, value in round_statistics(tokens).items():
+                self._add(name, value, tokens.batch_size)
+        if len(taken) == 1 and samples and all('gt_sem_seg' in sample for sample in samples):
+            self._add_coverage(taken[0], samples)
+
+    def _add_coverage(self, tokens: MixedTokens, samples: Sequence[Any]) -> None:
+        labels = labels_on_canvas(samples, tokens)
+        edges = boundary_map(labels)
+        generator = torch.Generator().manual_seed(self.seed + self._images.get('edges', 0))
+        covers = {'boundary_covered': token_cover(tokens.levels[-1], tokens.canvas),
+                  'boundary_covered_random': random_tokens_like(tokens, generator)}
+        # Weighted by boundary pixels: a share of all of them, not a mean of shares.
+        pixels = int(edges.sum())
+        for name, cover in covers.items():
+            self._add(name, 100.0 * covered_share(edges, cover), pixels)
+        self._images['edges'] = self._images.get('edges', 0) + len(samples)
+
+    def _add(self, name: str, value: float, weight: int) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + value * weight
+        self._images[name] = self._images.get(name, 0) + weight
+
+    def _after_eval_epoch(self, runner: Runner, mode: str) -> None:
+        hub = MessageHub.get_current_instance()
+        lines = []
+        for name in sorted(self._sums):
+            pair = torch.tensor([self._sums[name], float(self._images[name])],
+                                dtype=torch.float64)
+            dist.all_reduce(pair)
+            if pair[1] == 0:
+                continue
+            value = float(pair[0] / pair[1])
+            hub.update_scalar(f'{mode}/{name}', value)
+            lines.append(f'{name}: {value:.4g}')
+        if lines:
+            runner.logger.info('Tokens: ' + '  '.join(lines))
+        self._sums, self._images = {}, {}
+
+
+def round_statistics(tokens: MixedTokens) -> dict[str, float]:
+    """New tokens per image and mean score of every allocation round, counted from 1."""
+    values: dict[str, float] = {}
+    for number, record in enumerate(tokens.rounds, 1):
+        values[f'tokens_round{number}'] = 4.0 * sum(record.selected_lengths) / tokens.batch_size
+        if len(record.scores):
+            values[f'score_round{number}'] = float(record.scores.detach().mean())
+    return values
+
+
+def check_allocator_supervision(model: nn.Module) -> None:
+    """Refuse a model whose boundary scores would get no gradient.
+
+    Raises:
+        ValueError: if the backbone's straight-through gradient is off and no auxiliary
+            head is a :class:`BoundaryScoreHead`.
+    """
+    backbone = backbone_of(model)
+    if getattr(backbone, 'straight_through', True):
+        return
+    if not any(isinstance(module, BoundaryScoreHead) for module in model.modules()):
+        raise ValueError(
+            'the allocator would never learn: backbone.straight_through is False and no '
+            "auxiliary_head is a BoundaryScoreHead. Add auxiliary_head=dict(type="
+            "'BoundaryScoreHead') or set straight_through=True")
