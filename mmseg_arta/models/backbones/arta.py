@@ -71,7 +71,7 @@ class ARTA(BaseModule):
         self.out_channels = dims
 
         depths = (*self.arch.allocation_depths, *self.arch.refinement_depths)
-        rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = [drop_path_rate * i / (sum(depths) - 1) for i in range(sum(depths))]
         per_round = [rates[sum(depths[:j]):sum(depths[:j + 1])] for j in range(len(depths))]
 
         def build(kind: type[nn.Module], index: int, in_dim: int | None, level: int) -> nn.Module:

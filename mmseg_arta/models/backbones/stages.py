@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
+from ...ops import uses_reference
 from ...ops.reference.cluster_attention import relative_geometry
 from ...structures import Neighborhood
 from ..layers import ClusterBlock, ViTBlock
@@ -67,5 +68,7 @@ class ClusterRound(_Round):
     def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
         """``x (T, C_in)`` in token order to ``(T, C)`` in token order."""
         x = neighborhood.to_clusters(self.input_proj(self.input_norm(x)))
-        geometry = relative_geometry(neighborhood, x.dtype)
+        # Only the reference takes the pairs' geometry from outside.
+        geometry = (relative_geometry(neighborhood, x.dtype)
+                    if uses_reference('cluster_attention', x) else None)
         return neighborhood.to_tokens(self._run(x, neighborhood, geometry))
