@@ -1,0 +1,70 @@
+# Everything runs in the active virtual or conda environment, or else in .venv, which is made when
+# needed. Another one: make VENV=/path/to/environment test. Another Python for .venv: make PYTHON=...
+
+PYTHON ?= python3
+
+# The folder of the active environment; empty if none is active.
+ACTIVE := $(shell \
+	for folder in "$$VIRTUAL_ENV" "$$CONDA_PREFIX"; do \
+		if [ -n "$$folder" ] && [ -x "$$folder/bin/python" ]; then echo "$$folder"; exit; fi; \
+	done; \
+	$(PYTHON) -c 'import sys; print(sys.prefix if sys.prefix != sys.base_prefix else "")')
+VENV := $(or $(ACTIVE),$(CURDIR)/.venv)
+PY := $(VENV)/bin/python
+PIP := "$(PY)" -m pip --disable-pip-version-check
+
+# What was installed into the environment, from which checkout; compared before installing again.
+STAMP := $(VENV)/.mmseg_arta-install
+INPUTS := setup.py pyproject.toml mmseg_arta/version.py \
+	requirements/openmmlab.txt requirements/base.txt \
+	requirements/runtime.txt requirements/build.txt requirements/test.txt
+STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
+
+.DEFAULT_GOAL := help
+.PHONY: help env install demo test lint wheel doctor clean
+
+help: ## Show this list
+	@echo "Environment: $(VENV)"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## Make .venv, unless an environment is active or it is there
+	@if [ ! -x "$(PY)" ]; then \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+			|| { echo "mmseg_arta needs Python 3.10 to 3.13, not $$($(PYTHON) --version). Name" \
+				"one: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+		echo "Making the virtual environment $(VENV)" \
+		&& $(PYTHON) -m venv "$(VENV)"; \
+	fi
+
+install: env ## Install the pinned requirements and the package (editable)
+	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" = "$(STATE)" ] \
+		&& "$(PY)" -c 'import importlib.metadata as m; m.version("mmseg_arta")' 2>/dev/null; \
+	then \
+		echo "mmseg_arta is installed in $(VENV)"; \
+	else \
+		echo "Installing into $(VENV)" \
+		&& $(PIP) install -r requirements/runtime.txt -r requirements/build.txt \
+			-r requirements/test.txt \
+		&& $(PIP) install --no-deps --no-build-isolation --editable . \
+		&& echo "$(STATE)" > "$(STAMP)"; \
+	fi
+
+demo: install ## Train and test a small ARTA model on toy images and draw its tokens
+	"$(PY)" tools/demo.py $(ARGS)
+
+test: install ## Run the tests (ARGS='-k doctor' and the like go to pytest)
+	"$(PY)" -m pytest tests $(ARGS)
+
+lint: env ## Check the code with ruff
+	@$(PIP) install --quiet -r requirements/lint.txt
+	"$(PY)" -m ruff check .
+
+wheel: env ## Build a wheel into dist/
+	$(PIP) wheel --no-deps --wheel-dir dist .
+
+doctor: install ## Show what is installed, and what to do about problems
+	"$(PY)" -m mmseg_arta.doctor
+
+clean: ## Remove what building and testing leave in the checkout (not .venv)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

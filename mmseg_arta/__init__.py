@@ -1,0 +1,36 @@
+"""Segmentation backbones that spend tokens where the classes meet, for MMSegmentation.
+
+Importing this package registers all it has, so a config needs one line::
+
+    custom_imports = dict(imports=['mmseg_arta'])
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ._requirements import check as _check_requirements
+from .version import __version__
+
+__all__ = ['__version__', 'register']
+
+
+def register() -> None:
+    """Import the subpackages that enter MMSegmentation's registries. Repeating it does nothing."""
+    from . import datasets, engine, models  # noqa: F401
+
+
+def _being_examined() -> bool:
+    """Whether ``python -m mmseg_arta.doctor`` is what imports this package.
+
+    Python imports a package before it runs a module of it, and the doctor has to run exactly where
+    that import would fail. While Python looks the module up, ``sys.argv[0]`` is ``'-m'``.
+    """
+    return sys.argv[:1] == ['-m'] and any(
+        argument.endswith('mmseg_arta.doctor') for argument in sys.orig_argv
+    )
+
+
+if not _being_examined():
+    _check_requirements()
+    register()

@@ -1,0 +1,142 @@
+"""Builds and installs mmseg_arta.
+
+A wheel carries ``configs``, ``tools`` and ``model-index.yml`` in ``mmseg_arta/.mim``, where MIM and
+MMEngine look for them. An editable install takes them from the checkout; nothing is linked or
+copied there, because MIM searches the whole checkout and refuses a config name it finds twice.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+RESOURCES = ('configs', 'tools', 'model-index.yml')
+
+
+def read_version() -> str:
+    text = (ROOT / 'mmseg_arta' / 'version.py').read_text(encoding='utf-8')
+    return re.search(r"""^__version__ = ['"](.+)['"]$""", text, re.MULTILINE).group(1)
+
+
+def read_requirements(name: str) -> list[str]:
+    """The lines of ``requirements/<name>.txt``, files it includes among them."""
+    requirements = []
+    for line in (ROOT / 'requirements' / f'{name}.txt').read_text(encoding='utf-8').splitlines():
+        line = line.partition('#')[0].strip()
+        if line.startswith('-r '):
+            requirements += read_requirements(line[3:].strip().removesuffix('.txt'))
+        elif line:
+            requirements.append(line)
+    return requirements
+
+
+def same_minor(pins: list[str]) -> list[str]:
+    """``a==1.2.3`` becomes ``a~=1.2.3``: 1.2.3 or a later 1.2."""
+    return [pin.replace('==', '~=') for pin in pins]
+
+
+def at_least(pins: list[str]) -> list[str]:
+    return [pin.replace('==', '>=') for pin in pins]
+
+
+def read_readme() -> str:
+    readme = ROOT / 'README.md'
+    return readme.read_text(encoding='utf-8') if readme.is_file() else ''
+
+
+def copy_resources(target: Path) -> None:
+    """Put :data:`RESOURCES` below ``target``, without what Python and editors leave behind."""
+    ignore = shutil.ignore_patterns('__pycache__', '*.py[cod]', '.*')
+    for name in RESOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=ignore, dirs_exist_ok=True)
+        elif source.is_file():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+        else:
+            raise FileNotFoundError(f'cannot build mmseg_arta: {source} is missing')
+
+
+class BuildOutsideTree(build):
+    """Builds in a temporary folder.
+
+    A ``build/`` left in the checkout would hold a second copy of every config, and modules deleted
+    since would find their way from there into the next wheel.
+    """
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self._folder = tempfile.TemporaryDirectory(prefix='mmseg_arta-build-')
+        self.build_base = self._folder.name
+
+
+class BuildWithResources(build_py):
+    """Adds ``mmseg_arta/.mim`` to the built package (an editable install uses none of that)."""
+
+    def run(self) -> None:
+        super().run()
+        copy_resources(Path(self.build_lib) / 'mmseg_arta' / '.mim')
+
+
+class WheelForMim(bdist_wheel):
+    """Adds ``.mim`` to the wheel's ``.dist-info`` as well.
+
+    onedl-mim takes the first path that pip recorded for a distribution as the package's folder.
+    pip sorts its records, and ``mmseg_arta-0.1.0.dist-info/`` sorts before ``mmseg_arta/``: with a
+    distribution named as its package is, MIM looks into ``.dist-info`` only.
+    """
+
+    def write_wheelfile(self, wheelfile_base: str, *args: str, **kwargs: str) -> None:
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        # An editable wheel is written elsewhere and must not hold copies.
+        if Path(wheelfile_base).parent == Path(self.bdist_dir):
+            copy_resources(Path(wheelfile_base) / '.mim')
+
+
+setup(
+    name='mmseg_arta',
+    version=read_version(),
+    description='Adaptive mixed-resolution token segmentation (ARTA, DUPS, AFF, LRFormer, STEP) '
+    'for MMSegmentation',
+    long_description=read_readme(),
+    long_description_content_type='text/markdown',
+    author='mmseg_arta contributors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['semantic segmentation', 'vision transformer', 'adaptive tokens', 'OpenMMLab'],
+    classifiers=[
+        'Development Status :: 3 - Alpha',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    python_requires='>=3.10,<3.14',
+    packages=find_packages(include=['mmseg_arta', 'mmseg_arta.*']),
+    install_requires=read_requirements('base'),
+    extras_require={
+        'openmmlab': same_minor(read_requirements('openmmlab')),
+        'pretrain': same_minor(read_requirements('openmmlab') + read_requirements('pretrain')),
+        'test': at_least(read_requirements('test')),
+        'dev': at_least(read_requirements('dev')),
+    },
+    cmdclass={
+        'bdist_wheel': WheelForMim,
+        'build': BuildOutsideTree,
+        'build_py': BuildWithResources,
+    },
+    zip_safe=False,
+)

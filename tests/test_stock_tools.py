@@ -1,0 +1,61 @@
+"""Running MMSegmentation's own tools with this package registered."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mmseg_arta import _stock_tools
+from mmseg_arta._stock_tools import join_processes_on_cpu, run_stock_tool, stock_tool
+
+
+@pytest.mark.parametrize('name', ['train.py', 'test.py'])
+def test_installed_mmseg_has_the_tool(name):
+    assert stock_tool(name).name == name
+
+
+@pytest.mark.parametrize('folder', ['mmseg/.mim/tools', 'tools'], ids=['installed', 'checkout'])
+def test_tool_is_found(tmp_path, folder):
+    tool = tmp_path / folder / 'train.py'
+    tool.parent.mkdir(parents=True)
+    tool.touch()
+    assert stock_tool('train.py', tmp_path / 'mmseg') == tool
+
+
+def test_missing_tool_ends_with_a_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(_stock_tools.mmseg, '__file__', str(tmp_path / 'mmseg' / '__init__.py'))
+    with pytest.raises(SystemExit, match=r'tools/train\.py was not found.*\.mim'):
+        run_stock_tool('train.py')
+
+
+def test_options_reach_the_tool(tmp_path, monkeypatch, capsys):
+    tool = tmp_path / 'train.py'
+    tool.write_text('import sys\nassert __name__ == "__main__"\nprint(sys.argv[1:])')
+    monkeypatch.setattr(_stock_tools, 'stock_tool', lambda name: tmp_path / name)
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'config.py', '--work-dir', 'w', '--amp'])
+    run_stock_tool('train.py')
+    assert capsys.readouterr().out.strip() == "['config.py', '--work-dir', 'w', '--amp']"
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'rank', 'device', 'joined'),
+    [
+        (['c.py', '--launcher', 'pytorch'], '0', 'cpu', ['gloo']),
+        (['c.py', '--launcher=pytorch', '--amp'], '1', 'cpu', ['gloo']),
+        (['c.py', '--launcher', 'none'], '0', 'cpu', []),
+        (['c.py', '--launcher', 'pytorch'], '0', 'cuda', []),
+        (['c.py', '--launcher', 'pytorch'], None, 'cpu', []),
+        (['c.py'], '0', 'cpu', []),
+    ],
+    ids=['cpu', 'equals-sign', 'no-launcher', 'gpu', 'not-launched', 'default'],
+)
+def test_processes_are_joined_only_on_the_cpu(monkeypatch, arguments, rank, device, joined):
+    calls = []
+    monkeypatch.setattr(_stock_tools.torch.distributed, 'init_process_group', calls.append)
+    monkeypatch.setattr(_stock_tools, 'get_device', lambda: device)
+    monkeypatch.delenv('RANK', raising=False)
+    if rank is not None:
+        monkeypatch.setenv('RANK', rank)
+    join_processes_on_cpu(arguments)
+    assert calls == joined

@@ -1,0 +1,9 @@
+"""MMSegmentation's tools/train.py with mmseg_arta registered; `mim train mmseg_arta` runs it.
+
+All options are those of the stock script.
+"""
+
+from mmseg_arta._stock_tools import run_stock_tool
+
+if __name__ == '__main__':
+    run_stock_tool('train.py')
