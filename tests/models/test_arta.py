@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from helpers import DATA
+from tests.helpers import DATA
 from mmseg.registry import MODELS
 
 from mmseg_arta.models import ARTA

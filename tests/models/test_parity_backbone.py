@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from helpers import load_fixture, raster_order, take
+from tests.helpers import load_fixture, raster_order, take
 
 from mmseg_arta.checkpoints import convert_arta_backbone
 from mmseg_arta.models import ARTA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import load_fixture, raster_order, take
+from tests.helpers import load_fixture, raster_order, take
 
 from mmseg_arta.checkpoints import rename_keys
 from mmseg_arta.models.allocation import BatchRatioAllocation, TokenAllocator

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import load_fixture
+from tests.helpers import load_fixture
 
 from mmseg_arta.ops import boundary_map, boundary_targets, patch_share
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import mixed_places
+from tests.helpers import mixed_places
 
 from mmseg_arta.ops import build_neighborhood, cluster_attention
 

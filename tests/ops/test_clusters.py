@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import load_fixture, mixed_places
+from tests.helpers import load_fixture, mixed_places
 
 from mmseg_arta.ops import balanced_clusters, build_neighborhood, nearest_clusters
 from mmseg_arta.ops.reference.clusters import cluster_starts

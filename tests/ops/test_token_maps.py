@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import grid_tokens
+from tests.helpers import grid_tokens
 
 from mmseg_arta.ops import finest_token_map
 from mmseg_arta.structures import TokenSet, offsets_from_lengths

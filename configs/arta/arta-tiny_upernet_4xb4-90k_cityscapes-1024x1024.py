@@ -1,0 +1,13 @@
+# ARTA-Tiny with the stock UPerNet head on Cityscapes.
+_base_ = [
+    '../_base_/models/arta-tiny_upernet.py',
+    '../_base_/datasets/cityscapes_1024x1024.py',
+    '../_base_/schedules/adamw_90k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (1024, 1024)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=19),
+    test_cfg=dict(_delete_=True, mode='slide', crop_size=crop_size, stride=(512, 512)),
+)

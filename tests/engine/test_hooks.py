@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmseg_arta.engine import TokenPictureHook, TokenStatisticsHook
+from mmseg_arta.engine.coverage import covered_share, random_tokens_like, token_cover
+from mmseg_arta.engine.drawing import color_labels, panel
+from mmseg_arta.engine.hooks.token_statistics import check_allocator_supervision, round_statistics
+
+NANO = dict(dims=(32, 32, 16, 16), num_heads=(1, 1, 1, 1), allocation_depths=(1, 1, 1),
+            refinement_depths=(1, 1, 1, 1))
+
+
+def segmentor(**backbone):
+    return MODELS.build(dict(
+        type='EncoderDecoder',
+        backbone=dict(type='ARTA', arch=NANO, **backbone),
+        neck=dict(type='TokensToMaps', in_channels=(32, 32, 16, 16)),
+        decode_head=dict(type='FCNHead', in_channels=16, in_index=0, channels=8, num_convs=1,
+                         num_classes=3, norm_cfg=dict(type='BN')),
+        train_cfg=dict(), test_cfg=dict(mode='whole')))
+
+
+def runner_for(model, tmp_path):
+    return SimpleNamespace(
+        model=model, iter=9, work_dir=str(tmp_path),
+        logger=MMLogger.get_instance('hook-test', logger_name='hook-test'),
+        visualizer=SimpleNamespace(dataset_meta=dict(palette=[[255, 0, 0], [0, 255, 0],
+                                                              [0, 0, 255]])))
+
+
+def sample(path='', size=(64, 96)):
+    truth = torch.zeros(1, *size, dtype=torch.long)
+    truth[:, size[0] // 2:] = 1
+    found = SegDataSample(gt_sem_seg=PixelData(data=truth), pred_sem_seg=PixelData(data=truth))
+    found.set_metainfo(dict(img_path=path, img_shape=(64, 96), ori_shape=size))
+    return found
+
+
+@pytest.fixture
+def hub():
+    return MessageHub.get_instance('token-hooks')
+
+
+def test_training_logs_tokens_and_scores(tmp_path, hub):
+    model = segmentor(allocation=dict(type='ThresholdAllocation', thresholds=(-1e9,) * 3))
+    runner = runner_for(model, tmp_path)
+    hook = TokenStatisticsHook(interval=10)
+    hook.before_run(runner)
+    model.backbone(torch.randn(2, 3, 64, 96))
+    hook.after_train_iter(runner, 9)
+    read = MessageHub.get_current_instance().get_scalar
+    assert read('train/tokens_round1').current() == 24.0
+    assert read('train/tokens_round3').current() == 384.0
+    scores = round_statistics(model.backbone(torch.randn(2, 3, 64, 96)))
+    assert set(scores) == {f'{kind}_round{r}' for kind in ('tokens', 'score') for r in (1, 2, 3)}
+    hook.after_run(runner)
+    model.backbone(torch.randn(1, 3, 32, 32))
+    assert len(hook.take()) == 1  # nothing recorded after the run
+
+
+def test_coverage_of_all_and_of_no_tokens(tmp_path, hub):
+    for threshold, expected in ((-1e9, 100.0), (1e9, 0.0)):
+        model = segmentor(allocation=dict(type='ThresholdAllocation', thresholds=(threshold,) * 3))
+        runner = runner_for(model, tmp_path)
+        hook = TokenStatisticsHook()
+        hook.before_run(runner)
+        model.backbone(torch.randn(1, 3, 64, 96))
+        hook.after_val_iter(runner, 0, outputs=[sample(size=(128, 192))])
+        hook.after_val_epoch(runner)
+        read = MessageHub.get_current_instance().get_scalar
+        assert read('val/boundary_covered').current() == expected
+        assert read('val/boundary_covered_random').current() == expected
+
+
+def test_slide_inference_leaves_coverage_out(tmp_path, hub):
+    model = segmentor()
+    runner = runner_for(model, tmp_path)
+    hook = TokenStatisticsHook()
+    hook.before_run(runner)
+    for _ in range(2):
+        model.backbone(torch.randn(1, 3, 64, 96))
+    hook.after_test_iter(runner, 0, outputs=[sample()])
+    assert 'boundary_covered' not in hook._sums and 'tokens_round1' in hook._sums
+
+
+def test_random_tokens_are_as_many_and_inside_the_image():
+    model = segmentor(allocation=dict(type='ThresholdAllocation', thresholds=(0.0,) * 3))
+    tokens = model.backbone(torch.randn(2, 3, 50, 70))
+    cover = random_tokens_like(tokens, torch.Generator().manual_seed(0))
+    for image, count in enumerate(tokens.levels[-1].lengths):
+        assert int(cover[image].sum()) == count * 16 or count // 4 > 7 * 9
+        assert not cover[image, 56:].any() and not cover[image, :, 72:].any()
+    own = token_cover(tokens.levels[-1], tokens.canvas)
+    assert [int(c.sum()) for c in own] == [16 * n for n in tokens.levels[-1].lengths]
+    assert covered_share(own, own) == 1.0
+
+
+def test_pictures_are_written(tmp_path):
+    image_path = tmp_path / 'street.png'
+    cv2.imwrite(str(image_path), np.full((64, 96, 3), 128, np.uint8))
+    model = segmentor()
+    runner = runner_for(model, tmp_path)
+    hook = TokenPictureHook(interval=2, max_images=5)
+    hook.before_run(runner)
+    hook.before_val_epoch(runner)
+    for _ in range(3):
+        model.backbone(torch.randn(1, 3, 64, 96))
+        hook.after_val_iter(runner, 0, outputs=[sample(str(image_path))])
+    written = list(tmp_path.glob('token_pictures/val_9/*.png'))
+    assert [path.name for path in written] == ['street.png']
+    assert cv2.imread(str(written[0])).shape == (2 * (64 + 22), 3 * 96, 3)
+
+
+def test_panel_and_colours():
+    colored = color_labels(np.array([[0, 1], [255, 7]]), [[1, 2, 3], [4, 5, 6]])
+    assert colored.tolist() == [[[1, 2, 3], [4, 5, 6]], [[0, 0, 0], [0, 0, 0]]]
+    sheet = panel([('a', np.zeros((5, 7, 3), np.uint8))] * 2, columns=2)
+    assert sheet.shape == (27, 14, 3) and not sheet[22:].any()
+
+
+def test_other_backbones_are_refused(tmp_path):
+    model = nn.Module()
+    model.backbone = nn.Identity()
+    hook = TokenStatisticsHook()
+    hook.before_run(runner_for(model, tmp_path))
+    with pytest.raises(TypeError, match='remove the hook from custom_hooks'):
+        model.backbone(torch.zeros(1))
+
+
+def test_an_allocator_that_could_not_learn_is_refused(tmp_path):
+    check_allocator_supervision(segmentor())
+    model = segmentor(straight_through=False)
+    with pytest.raises(ValueError, match='the allocator would never learn'):
+        TokenStatisticsHook().before_train(runner_for(model, tmp_path))
+    model.auxiliary_head = MODELS.build(dict(type='BoundaryScoreHead'))
+    check_allocator_supervision(model)
