@@ -25,7 +25,7 @@ def segmentor(**backbone):
     return MODELS.build(dict(
         type='EncoderDecoder',
         backbone=dict(type='ARTA', arch=NANO, **backbone),
-        neck=dict(type='TokensToMaps', in_channels=(32, 32, 16, 16)),
+        neck=dict(type='TokensToMaps', in_channels=(32, 32, 16, 16), out_indices=(0,)),
         decode_head=dict(type='FCNHead', in_channels=16, in_index=0, channels=8, num_convs=1,
                          num_classes=3, norm_cfg=dict(type='BN')),
         train_cfg=dict(), test_cfg=dict(mode='whole')))

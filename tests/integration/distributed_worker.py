@@ -42,7 +42,8 @@ def main(rank: int, port: int, threshold: float, folder: str) -> None:
     model = MODELS.build(dict(
         type='mmseg.EncoderDecoder',
         backbone=dict(type='mmseg.ARTA', arch=SMALL, drop_path_rate=0.0),
-        neck=dict(type='mmseg.TokensToMaps', in_channels=SMALL['dims']),
+        neck=dict(type='mmseg.TokensToMaps', in_channels=SMALL['dims'],
+                  out_indices=(0,)),
         decode_head=dict(type='mmseg.FCNHead', in_channels=16, in_index=0, channels=8, num_convs=1,
                          num_classes=3, norm_cfg=dict(type='BN')),
         auxiliary_head=dict(type='mmseg.BoundaryScoreHead')))

@@ -29,10 +29,10 @@ def test_every_place_takes_the_finest_token():
     feats = [lv.feats for lv in tokens.levels]
     assert torch.equal(coarse[0, :, 0, 1], feats[0][1])
     assert torch.equal(middle[0, :, 1, 0], feats[1][2])
-    torch.testing.assert_close(middle[0, :, 1, 3], neck.lifts[1][0](feats[0][1]))
+    torch.testing.assert_close(middle[0, :, 1, 3], neck.lifts['1'][0](feats[0][1]))
     assert torch.equal(fine[0, :, 1, 3], feats[2][3])
-    torch.testing.assert_close(fine[0, :, 3, 0], neck.lifts[2][1](feats[1][2]))
-    torch.testing.assert_close(fine[0, :, 3, 7], neck.lifts[2][0](feats[0][1]))
+    torch.testing.assert_close(fine[0, :, 3, 0], neck.lifts['0'][1](feats[1][2]))
+    torch.testing.assert_close(fine[0, :, 3, 7], neck.lifts['0'][0](feats[0][1]))
 
 
 def test_maps_carry_their_tokens_and_are_cut_to_the_image():
@@ -55,3 +55,14 @@ def test_every_parameter_gets_a_gradient_without_fine_tokens_too():
 def test_wrong_channels_are_named():
     with pytest.raises(ValueError, match=r'in_channels is \(6, 5\), but the backbone gives'):
         TokensToMaps((6, 5))(example())
+
+
+def test_only_the_maps_asked_for_are_made():
+    neck, tokens = TokensToMaps((6, 5, 3), out_indices=(0,)), example()
+    (fine,) = neck(tokens)
+    assert fine.shape[1] == 3
+    fine.sum().backward()
+    assert len(list(neck.parameters())) == 4
+    assert all(p.grad is not None for p in neck.parameters())
+    with pytest.raises(ValueError, match=r'from 0 \(the finest\) to 2, found \[3\]'):
+        TokensToMaps((6, 5, 3), out_indices=(3,))
