@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import PixelData
-from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+from mmseg.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from mmseg.structures import SegDataSample
 
 from mmseg_arta.models import ARTA
@@ -69,6 +69,8 @@ def test_config_builds(path):
             TRANSFORMS.build(step)
     for step in config.tta_pipeline:
         TRANSFORMS.build(step)
+    constructor = config.optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+    assert OPTIM_WRAPPER_CONSTRUCTORS.get(constructor) is not None
     for hook in config.get('custom_hooks', []):
         HOOKS.build(hook)
     # The name says what the config does: <model>_<head>_<batch>-<iterations>_<dataset>.

@@ -104,7 +104,11 @@ class ARTA(BaseModule):
         return policy
 
     def init_weights(self) -> None:
-        """Linear layers: truncated normal of std 0.02; convolutions: Kaiming normal, fan out."""
+        """Linear layers: truncated normal of std 0.02; convolutions: Kaiming normal, fan out.
+
+        The fan of a depth-wise convolution is counted per group. The published code counts
+        it over all channels, which all but silences these layers at the start.
+        """
         if self.init_cfg:
             super().init_weights()
             return
@@ -114,6 +118,8 @@ class ARTA(BaseModule):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.2, mode='fan_out')
+                if module.groups > 1:
+                    module.weight.data.mul_(module.groups**0.5)
                 nn.init.zeros_(module.bias)
         self._is_init = True
 

@@ -1,0 +1,6 @@
+"""Data sets and data checks that stock MMSegmentation lacks."""
+
+from .camvid import CamVidDataset
+from .check_labels import CheckLabels
+
+__all__ = ['CamVidDataset', 'CheckLabels']

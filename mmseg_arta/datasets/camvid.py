@@ -1,0 +1,107 @@
+"""CamVid road scenes in their common 11-class form."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
+
+
+@DATASETS.register_module()
+class CamVidDataset(BaseSegDataset):
+    """CamVid with 11 classes, label 255 ignored.
+
+    .. code-block:: none
+
+        data/camvid
+        ├── images/{train,val,test}/*.png          or .jpg
+        └── annotations/{train,val,test}/*.png     label indices 0..10 and 255
+
+    ``tools/dataset_converters/camvid.py`` makes this layout from the SegNet distribution.
+
+    Args:
+        img_suffix: Ending of the image files. None takes the one that the image folder holds.
+        seg_map_suffix: Ending of the label files.
+        kwargs: Everything else goes to :class:`mmseg.datasets.BaseSegDataset`.
+
+    Raises:
+        FileNotFoundError: The image or label folder is missing, or holds no image.
+        ValueError: ``img_suffix`` is None and the image folder mixes several endings.
+    """
+
+    METAINFO: ClassVar[dict] = dict(
+        classes=(
+            'Sky',
+            'Building',
+            'Pole',
+            'Road',
+            'Pavement',
+            'Tree',
+            'SignSymbol',
+            'Fence',
+            'Car',
+            'Pedestrian',
+            'Bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
+
+    def __init__(
+        self, img_suffix: str | None = None, seg_map_suffix: str = '.png', **kwargs: Any
+    ) -> None:
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the image and label files; see the class for the errors raised."""
+        img_dir = self.data_prefix['img_path']
+        for option in ('img_path', 'seg_map_path'):
+            folder = self.data_prefix.get(option)
+            if folder and not fileio.isdir(folder, backend_args=self.backend_args):
+                raise FileNotFoundError(
+                    f'CamVidDataset: folder {folder!r} not found. It is data_root='
+                    f'{self.data_root!r} joined with data_prefix.{option}; set data_root to '
+                    'the folder that holds images/ and annotations/.'
+                )
+        if self.img_suffix is None:
+            self.img_suffix = self._find_suffix(img_dir)
+        data_list = super().load_data_list()
+        if not data_list:
+            raise FileNotFoundError(
+                f'CamVidDataset: no file ending in {self.img_suffix!r} in {img_dir!r}; expected '
+                'images there (options data_root, data_prefix.img_path, img_suffix).'
+            )
+        return data_list
+
+    def _find_suffix(self, img_dir: str) -> str:
+        names = fileio.list_dir_or_file(
+            img_dir, list_dir=False, recursive=True, backend_args=self.backend_args
+        )
+        names = list(names)
+        found = [suffix for suffix in IMAGE_SUFFIXES if any(n.endswith(suffix) for n in names)]
+        if not found:
+            raise FileNotFoundError(
+                f'CamVidDataset: no image in {img_dir!r}; expected files ending in '
+                f'{", ".join(IMAGE_SUFFIXES)}, found {len(names)} other files.'
+            )
+        if len(found) > 1:
+            raise ValueError(
+                f'CamVidDataset: {img_dir!r} mixes images ending in {" and ".join(found)}; say '
+                'which to read with the option img_suffix.'
+            )
+        return found[0]

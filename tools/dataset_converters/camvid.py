@@ -1,0 +1,158 @@
+"""Bring CamVid from the SegNet distribution into the layout of ``CamVidDataset``.
+
+The SegNet distribution holds 360x480 PNG files, labels 0 to 10 and 11 for void:
+
+    CamVid/train  CamVid/trainannot  CamVid/train.txt  (and so for val and test)
+
+What is written, void becoming 255:
+
+    data/camvid/images/{train,val,test}/*.png
+    data/camvid/annotations/{train,val,test}/*.png
+
+Example: ``python tools/dataset_converters/camvid.py path/to/CamVid -o data/camvid``
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+NUM_CLASSES = 11
+VOID = 11
+IGNORED = 255
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('source', type=Path, help='folder with train/, trainannot/ and so on')
+    parser.add_argument('-o', '--out-dir', type=Path, default=Path('data/camvid'))
+    parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'])
+    return parser.parse_args(argv)
+
+
+def list_pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
+    """Image and label files of a split: those that ``<split>.txt`` lists, or all there are.
+
+    Raises:
+        FileNotFoundError: A folder or a file is missing.
+    """
+    images, labels = source / split, source / f'{split}annot'
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f'folder {folder} not found; expected the SegNet distribution of CamVid, which '
+                f'holds {split}/ and {split}annot/, in {source}'
+            )
+    listing = source / f'{split}.txt'
+    if listing.is_file():
+        # lines hold the absolute paths of somebody else's machine: only the names count
+        lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
+        names = [Path(line[0]).name for line in lines]
+    else:
+        names = sorted(path.name for path in images.glob('*.png'))
+    if not names:
+        raise FileNotFoundError(f'no .png files in {images}')
+    for path in (folder / name for name in names for folder in (images, labels)):
+        if not path.is_file():
+            raise FileNotFoundError(f'file {path} not found; split {split} needs it')
+    return [(images / name, labels / name) for name in names]
+
+
+def convert_label(image_path: Path, label_path: Path) -> np.ndarray:
+    """Read a label file and turn void into 255.
+
+    Returns:
+        Label map (H, W), uint8: 0 to 10, or 255.
+
+    Raises:
+        ValueError: The file is no single-channel image, is not of the image's size, or holds
+            another value than 0 to 11.
+    """
+    with Image.open(image_path) as image, Image.open(label_path) as label_image:
+        size, label_size = image.size, label_image.size
+        label = np.array(label_image)
+    if label.ndim != 2:
+        raise ValueError(
+            f'{label_path} has {label.shape[2]} channels; expected one, with class indices'
+        )
+    if size != label_size:
+        raise ValueError(
+            f'{label_path} is {label_size[1]}x{label_size[0]} but its image {image_path} is '
+            f'{size[1]}x{size[0]} (height x width); expected the same size'
+        )
+    strange = np.setdiff1d(label, np.arange(VOID + 1))
+    if strange.size:
+        raise ValueError(
+            f'{label_path} holds label {", ".join(map(str, strange[:8]))}; expected 0 to '
+            f'{NUM_CLASSES - 1} and {VOID} for void'
+        )
+    return np.where(label == VOID, IGNORED, label).astype(np.uint8)
+
+
+def convert(source: Path, out_dir: Path, splits: list[str]) -> None:
+    """Convert ``splits`` and print a summary of each; nothing is left if one of them fails.
+
+    Raises:
+        FileNotFoundError: A folder or a file is missing.
+        FileExistsError: ``out_dir`` is not empty.
+        ValueError: A label file is not what it should be.
+    """
+    if out_dir.exists() and any(out_dir.iterdir()):
+        raise FileExistsError(f'{out_dir} is not empty; choose another folder with --out-dir')
+    pairs = {split: list_pairs(source, split) for split in splits}
+    out_dir = out_dir.resolve()
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    partial = out_dir.with_name(f'.{out_dir.name}.partial-{os.getpid()}')
+    try:
+        for split in splits:
+            convert_split(pairs[split], partial, split)
+        if out_dir.exists():
+            out_dir.rmdir()
+        partial.rename(out_dir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def convert_split(pairs: list[tuple[Path, Path]], out_dir: Path, split: str) -> None:
+    images, labels = out_dir / 'images' / split, out_dir / 'annotations' / split
+    images.mkdir(parents=True)
+    labels.mkdir(parents=True)
+    sizes: Counter[str] = Counter()
+    void = pixels = 0
+    for done, (image_path, label_path) in enumerate(pairs, 1):
+        label = convert_label(image_path, label_path)
+        shutil.copyfile(image_path, images / image_path.name)
+        Image.fromarray(label).save(labels / label_path.name)
+        sizes[f'{label.shape[0]}x{label.shape[1]}'] += 1
+        void += int((label == IGNORED).sum())
+        pixels += label.size
+        if sys.stderr.isatty():
+            print(f'\r{split}: {done}/{len(pairs)}', end='', file=sys.stderr)
+    if sys.stderr.isatty():
+        print('\r', end='', file=sys.stderr)
+    found = ', '.join(f'{count} of {size}' for size, count in sizes.items())
+    print(f'{split}: {len(pairs)} images ({found}), {100 * void / pixels:.1f} % of pixels ignored')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        convert(args.source, args.out_dir, args.splits)
+    except (OSError, ValueError) as error:
+        print(f'camvid: error: {error}', file=sys.stderr)
+        return 1
+    print(f'CamVid in {args.out_dir}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

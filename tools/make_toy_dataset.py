@@ -1,0 +1,74 @@
+"""Make a toy data set: street scenes in the layout of a stock MMSegmentation data set.
+
+Any config for that data set then runs on it unchanged except for ``data_root``:
+
+    python tools/make_toy_dataset.py data/toy --layout camvid --train 40 --val 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from mmseg_arta.datasets.toy import LAYOUTS, write_toy_dataset
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('root', metavar='ROOT', help='folder to create; the data_root of configs')
+    parser.add_argument(
+        '--layout', required=True, help=f'whose folders and labels: {", ".join(LAYOUTS)}'
+    )
+    parser.add_argument('--train', type=int, default=40, metavar='N', help='training images')
+    parser.add_argument('--val', type=int, default=10, metavar='M', help='validation images')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(240, 320),
+        metavar=('H', 'W'),
+        help='height and width of the images in pixels',
+    )
+    parser.add_argument('--seed', type=int, default=0, metavar='S', help='seed of the scenes')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace ROOT if this tool made it before'
+    )
+    return parser.parse_args(argv)
+
+
+def show_progress(split: str, done: int, total: int) -> None:
+    # one line that counts on a terminal, one line a split in a log
+    if sys.stderr.isatty():
+        print(f'\r{split}: {done}/{total} images', end='', file=sys.stderr)
+    if done == total:
+        print('' if sys.stderr.isatty() else f'{split}: {total} images', file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        root = write_toy_dataset(
+            args.root,
+            args.layout,
+            train=args.train,
+            val=args.val,
+            size=tuple(args.size),
+            seed=args.seed,
+            overwrite=args.overwrite,
+            progress=show_progress,
+        )
+    except FileExistsError as error:
+        hint = '' if args.overwrite else ' (option --overwrite)'
+        print(f'make_toy_dataset: error: {error}{hint}', file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f'make_toy_dataset: error: {error}', file=sys.stderr)
+        return 1
+    print(f'{args.layout} data set in {root}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
