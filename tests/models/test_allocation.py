@@ -155,6 +155,9 @@ def test_ablations_leave_parts_out():
     assert allocator.embed.image_mlp is None
     first = feats[0] + allocator.embed.position[0] + allocator.embed.scale
     torch.testing.assert_close(children.feats[0], first)
+    wide, slim = (allocate(-1e9, image_hidden=kind)[0].embed.image_mlp[0].out_features
+                  for kind in ('pixels', 'dim'))
+    assert (wide, slim) == (768, 8)
 
 
 def test_no_selection_keeps_every_parameter_in_the_graph():

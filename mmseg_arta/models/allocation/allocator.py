@@ -24,15 +24,17 @@ class TokenAllocator(nn.Module):
             the scores, as the published code does.
         use_image: initialise new tokens with an image feature.
         use_parent: initialise new tokens with a copy of their parent.
+        image_hidden: see :class:`SubPatchEmbed`.
     """
 
     def __init__(self, dim: int, patch_size: int, straight_through: bool = True,
-                 use_image: bool = True, use_parent: bool = True) -> None:
+                 use_image: bool = True, use_parent: bool = True,
+                 image_hidden: str = 'pixels') -> None:
         super().__init__()
         self.patch_size = patch_size
         self.straight_through = straight_through
         self.score = BoundaryScorePredictor(dim)
-        self.embed = SubPatchEmbed(dim, patch_size, use_image, use_parent)
+        self.embed = SubPatchEmbed(dim, patch_size, use_image, use_parent, image_hidden)
 
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""

@@ -24,11 +24,18 @@ class SubPatchEmbed(nn.Module):
         patch_size: side of the new tokens' patches in pixels.
         use_image: add the image feature.
         use_parent: add the parent.
+        image_hidden: channels that raw pixels are first projected to: 'pixels' for
+            ``max(dim, 3 P^2)``, as in the published weights, or 'dim' for ``dim``.
+
+    Raises:
+        ValueError: for another ``image_hidden``.
     """
 
     def __init__(self, dim: int, patch_size: int, use_image: bool = True,
-                 use_parent: bool = True) -> None:
+                 use_parent: bool = True, image_hidden: str = 'pixels') -> None:
         super().__init__()
+        if image_hidden not in ('pixels', 'dim'):
+            raise ValueError(f"image_hidden must be 'pixels' or 'dim', found {image_hidden!r}")
         self.patch_size = patch_size
         self.use_parent = use_parent
         self.position = nn.Parameter(torch.randn(4, dim))
@@ -36,7 +43,7 @@ class SubPatchEmbed(nn.Module):
         self.image_mlp: nn.Module | None = None
         if use_image:
             pixels = 3 * patch_size * patch_size
-            hidden = max(dim, pixels)
+            hidden = max(dim, pixels) if image_hidden == 'pixels' else dim
             self.image_mlp = nn.Sequential(
                 nn.Linear(pixels, hidden), nn.GELU(), nn.LayerNorm(hidden),
                 Mlp(hidden, dim, dim), nn.LayerNorm(dim))

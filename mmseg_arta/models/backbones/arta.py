@@ -43,7 +43,8 @@ class ARTA(BaseModule):
         straight_through: let the segmentation loss reach the scores, see
             :class:`~mmseg_arta.models.allocation.TokenAllocator`. Switched off, the
             scores learn from a ``BoundaryScoreHead`` alone.
-        use_image, use_parent: how new tokens start, see ``TokenAllocator``.
+        use_image, use_parent, image_hidden: how new tokens start, see
+            :class:`~mmseg_arta.models.allocation.SubPatchEmbed`.
         drop_path_rate: largest stochastic depth probability; it grows linearly over
             all blocks, in the order in which they run.
         with_cp: recompute blocks in the backward pass to save memory.
@@ -58,8 +59,9 @@ class ARTA(BaseModule):
     def __init__(self, arch: str | Mapping[str, Any] = 'tiny',
                  allocation: Mapping[str, Any] | AllocationPolicy | None = None,
                  patch_embed: str = 'conv', straight_through: bool = True,
-                 use_image: bool = True, use_parent: bool = True, drop_path_rate: float = 0.3,
-                 with_cp: bool = False, init_cfg: Mapping[str, Any] | None = None) -> None:
+                 use_image: bool = True, use_parent: bool = True, image_hidden: str = 'pixels',
+                 drop_path_rate: float = 0.3, with_cp: bool = False,
+                 init_cfg: Mapping[str, Any] | None = None) -> None:
         super().__init__(init_cfg)
         if patch_embed not in _PATCH_EMBEDS:
             raise ValueError(f'patch_embed must be one of {sorted(_PATCH_EMBEDS)}, '
@@ -81,7 +83,7 @@ class ARTA(BaseModule):
         self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0])
         self.allocators = nn.ModuleList(
             TokenAllocator(dims[r], _COARSEST_PATCH >> (r + 1), straight_through, use_image,
-                           use_parent) for r in range(_ROUNDS))
+                           use_parent, image_hidden) for r in range(_ROUNDS))
         # The last allocation round's blocks are those of the first refinement round.
         self.allocation_rounds = nn.ModuleList([
             build(ViTRound, 0, None, 0), build(ClusterRound, 1, dims[0], 1),
