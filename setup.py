@@ -7,8 +7,10 @@ copied there, because MIM searches the whole checkout and refuses a config name 
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -66,6 +68,17 @@ def copy_resources(target: Path) -> None:
             raise FileNotFoundError(f'cannot build mmseg_arta: {source} is missing')
 
 
+def build_kernels(package: Path) -> None:
+    """Compile the native kernels into the package; see ``mmseg_arta/ops/cpu/build.py``."""
+    folder = Path('ops', 'cpu')
+    # By path: importing the package takes PyTorch, which an isolated build does not have.
+    spec = importlib.util.spec_from_file_location('build_kernels',
+                                                  ROOT / 'mmseg_arta' / folder / 'build.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.build_for_install(package / folder)
+
+
 class BuildOutsideTree(build):
     """Builds in a temporary folder.
 
@@ -80,20 +93,28 @@ class BuildOutsideTree(build):
 
 
 class BuildWithResources(build_py):
-    """Adds ``mmseg_arta/.mim`` to the built package (an editable install uses none of that)."""
+    """Adds ``mmseg_arta/.mim`` (an editable install uses none of that) and the native kernels."""
 
     def run(self) -> None:
         super().run()
-        copy_resources(Path(self.build_lib) / 'mmseg_arta' / '.mim')
+        package = Path(self.build_lib) / 'mmseg_arta'
+        copy_resources(package / '.mim')
+        build_kernels(ROOT / 'mmseg_arta' if self.editable_mode else package)
 
 
 class WheelForMim(bdist_wheel):
-    """Adds ``.mim`` to the wheel's ``.dist-info`` as well.
+    """Adds ``.mim`` to the wheel's ``.dist-info`` as well, and names the platform of the kernels.
 
     onedl-mim takes the first path that pip recorded for a distribution as the package's folder.
     pip sorts its records, and ``mmseg_arta-0.1.0.dist-info/`` sorts before ``mmseg_arta/``: with a
     distribution named as its package is, MIM looks into ``.dist-info`` only.
     """
+
+    def get_tag(self) -> tuple[str, str, str]:
+        # The kernels load into every Python, but run on one platform only.
+        has_kernels = any(Path(self.bdist_dir).rglob('*.so'))
+        platform = self.plat_name or sysconfig.get_platform()
+        return ('py3', 'none', re.sub(r'[-.\s]', '_', platform) if has_kernels else 'any')
 
     def write_wheelfile(self, wheelfile_base: str, *args: str, **kwargs: str) -> None:
         super().write_wheelfile(wheelfile_base, *args, **kwargs)

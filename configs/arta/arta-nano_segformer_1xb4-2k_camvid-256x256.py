@@ -6,22 +6,25 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 crop_size = (256, 256)
-dims = (128, 96, 64, 48)
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(
         arch=dict(
             _delete_=True,
-            dims=dims,
-            num_heads=(4, 3, 4, 3),
+            dims=(160, 128, 96, 64),
+            num_heads=(5, 4, 3, 2),
             allocation_depths=(1, 1, 1),
             refinement_depths=(2, 2, 3, 1),
-            mlp_ratio=3.0,
+            mlp_ratio=2.0,
         ),
+        allocation=dict(thresholds=(0.01, 0.02, 0.04)),
+        image_hidden='dim',
         drop_path_rate=0.0,
     ),
-    neck=dict(in_channels=dims),
-    decode_head=dict(in_channels=[48, 64, 96, 128], channels=128, num_classes=11, norm_cfg=norm_cfg),
+    neck=dict(in_channels=(160, 128, 96, 64)),
+    decode_head=dict(
+        in_channels=[64, 96, 128, 160], channels=128, num_classes=11, norm_cfg=norm_cfg
+    ),
 )
 randomness = dict(seed=0)

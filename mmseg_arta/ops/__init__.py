@@ -1,8 +1,7 @@
 """The kernels' one door: a Python function per op, whatever implements it."""
 
-from .backend import available_backends, forced_backend
-from .boundaries import (at_patches, boundary_map, boundary_targets, counted_pixels,
-                         patch_share)
+from .backend import available_backends, forced_backend, uses_reference
+from .boundaries import at_patches, boundary_map, boundary_targets, counted_pixels, patch_share
 from .cluster_attention import cluster_attention
 from .clusters import balanced_clusters, build_neighborhood, nearest_clusters
 from .patches import gather_patches
@@ -11,4 +10,4 @@ from .token_maps import finest_token_map
 __all__ = ['at_patches', 'available_backends', 'balanced_clusters', 'boundary_map',
            'boundary_targets', 'build_neighborhood', 'cluster_attention', 'counted_pixels',
            'finest_token_map', 'forced_backend', 'gather_patches', 'nearest_clusters',
-           'patch_share']
+           'patch_share', 'uses_reference']

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..structures import Neighborhood
+from .backend import uses_reference
+from .cpu import cluster_attention as cpu
 from .reference import cluster_attention as reference
 
 
@@ -42,5 +44,8 @@ def cluster_attention(q: Tensor, kv: Tensor, bias_weight: Tensor, bias_bias: Ten
     if neighborhood.neighbors.shape[0] != total:
         raise ValueError(f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, '
                          f'q holds {total}')
+    if not uses_reference('cluster_attention', q):
+        return cpu.cluster_attention(q, kv, bias_weight, bias_bias, blank_k, blank_v,
+                                     neighborhood, blank_clamp)
     return reference.cluster_attention(q, kv, bias_weight, bias_bias, blank_k, blank_v,
                                        neighborhood, blank_clamp, geometry)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from ..structures import Neighborhood
+from .backend import uses_reference
+from .cpu import clusters as cpu
 from .reference import clusters as reference
 
 
@@ -61,7 +63,8 @@ def nearest_clusters(xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluste
     """
     if num_neighbors < 1:
         raise ValueError(f'num_neighbors must be at least 1, found {num_neighbors}')
-    return reference.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
+    backend = reference if uses_reference('nearest_clusters', xy) else cpu
+    return backend.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
 
 
 def build_neighborhood(xy: Tensor, batch: Tensor, counts: Tensor, lengths: tuple[int, ...],

@@ -1,0 +1,39 @@
+"""``python -m mmseg_arta.ops``: which back end runs each op, and why not the others."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from .backend import ENV, OPS, available_backends, explain
+from .cpu import library as cpu_library
+
+
+def table(device: str, dtype: torch.dtype) -> str:
+    """The ops, the back end chosen for each, and why the others are not."""
+    rows = [('op', 'runs on', 'not on')]
+    for op in OPS:
+        chosen, why = explain(op, device, dtype)
+        rows.append((op, chosen, '; '.join(f'{name}: {reason}' for name, reason in why.items())))
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return '\n'.join(f'{op:{widths[0]}}  {chosen:{widths[1]}}  {why}'.rstrip()
+                     for op, chosen, why in rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog='python -m mmseg_arta.ops', description=__doc__)
+    parser.add_argument('--device', default='cpu', help='device type (default: cpu)')
+    parser.add_argument('--dtype', default='float32', choices=['float32', 'float64', 'float16',
+                                                               'bfloat16'])
+    args = parser.parse_args(arguments)
+    print('back ends:')
+    for name, reason in available_backends().items():
+        detail = f' ({cpu_library.describe()})' if name == 'cpu' and not reason else ''
+        print(f'  {name}: {reason or "available"}{detail}')
+    print(f'\n{args.device} tensors, {args.dtype}; {ENV} forces a back end:\n')
+    print(table(args.device, getattr(torch, args.dtype)))
+
+
+if __name__ == '__main__':
+    main()

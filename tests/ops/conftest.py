@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmseg_arta.ops.cpu import build, library
+
+
+@pytest.fixture(scope='session')
+def built_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C++ library of the present sources: the package's, or one built for the tests."""
+    sources = [*build.SOURCES.glob('*'), Path(build.__file__)] if build.SOURCES.is_dir() else []
+    newest = max((path.stat().st_mtime for path in sources), default=0)
+    if library.PATH.is_file() and library.PATH.stat().st_mtime >= newest:
+        return library.PATH
+    try:
+        return build.build(tmp_path_factory.mktemp('ops'))
+    except build.BuildError as error:
+        if 'compiler failed' in str(error):
+            raise
+        pytest.skip(f'the C++ kernels are not built: {error}')
+
+
+@pytest.fixture
+def cpu_kernels(built_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the C++ back end available and the choice between back ends free."""
+    monkeypatch.setattr(library, 'PATH', built_library)
+    monkeypatch.delenv('MMSEG_ARTA_OPS', raising=False)
+    _, reason = library.load(built_library)
+    assert not reason
