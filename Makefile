@@ -15,7 +15,7 @@ PIP := "$(PY)" -m pip --disable-pip-version-check
 
 # What was installed into the environment, from which checkout; compared before installing again.
 STAMP := $(VENV)/.mmseg_arta-install
-INPUTS := setup.py pyproject.toml mmseg_arta/version.py \
+INPUTS := $(wildcard csrc/*/*) setup.py pyproject.toml mmseg_arta/version.py \
 	requirements/openmmlab.txt requirements/base.txt \
 	requirements/runtime.txt requirements/build.txt requirements/test.txt
 STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)

@@ -41,14 +41,20 @@ def take(rows: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     return rows.gather(1, order[..., None].expand(-1, -1, rows.shape[2]))
 
 
-def mixed_places(lengths: tuple[int, ...], canvas: tuple[int, int], seed: int = 0
-                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def mixed_places(
+    lengths: tuple[int, ...], canvas: tuple[int, int], seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Random places, interleaved images: ``xy (T, 2)``, ``batch (T,)``, ``counts (B,)``."""
     generator = torch.Generator().manual_seed(seed)
     batch = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])
     batch = batch[torch.randperm(len(batch), generator=generator)].long()
-    xy = torch.stack([torch.randint(0, side, (len(batch),), generator=generator)
-                      for side in (canvas[1], canvas[0])], 1).int()
+    xy = torch.stack(
+        [
+            torch.randint(0, side, (len(batch),), generator=generator)
+            for side in (canvas[1], canvas[0])
+        ],
+        1,
+    ).int()
     return xy, batch, torch.tensor(lengths)
 
 
@@ -56,5 +62,11 @@ def grid_tokens(batch: int, grid: tuple[int, int], patch_size: int, dim: int = 4
     """A level with every token present and random features."""
     lengths = (grid[0] * grid[1],) * batch
     xy = full_grid(batch, grid, patch_size, torch.device('cpu'))
-    return TokenSet(torch.randn(len(xy), dim), xy, offsets_from_lengths(lengths, xy.device),
-                    lengths, patch_size, grid)
+    return TokenSet(
+        torch.randn(len(xy), dim),
+        xy,
+        offsets_from_lengths(lengths, xy.device),
+        lengths,
+        patch_size,
+        grid,
+    )

@@ -18,10 +18,15 @@ CONFIG = 'configs/arta/arta-nano_segformer_1xb4-2k_camvid-256x256.py'
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'),
-                        help='folder for data, checkpoints and pictures (default: %(default)s)')
-    parser.add_argument('--iters', type=int, default=300,
-                        help='training iterations (default: %(default)s)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/demo'),
+        help='folder for data, checkpoints and pictures (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--iters', type=int, default=300, help='training iterations (default: %(default)s)'
+    )
     args = parser.parse_args()
     if args.iters < 1:
         parser.error(f'--iters must be at least 1, found {args.iters}')
@@ -58,19 +63,62 @@ def main() -> None:
         sys.exit(f'demo: {config} is missing; run this from a checkout')
     data, work_dir = args.out / 'toy_camvid', args.out / 'run'
     if not data.exists():
-        run(sys.executable, str(root / 'tools/make_toy_dataset.py'), str(data), '--layout', 'camvid',
-            '--train', '200', '--val', '20', '--size', '256', '256', '--seed', '0')
+        run(
+            sys.executable,
+            str(root / 'tools/make_toy_dataset.py'),
+            str(data),
+            '--layout',
+            'camvid',
+            '--train',
+            '200',
+            '--val',
+            '20',
+            '--size',
+            '256',
+            '256',
+            '--seed',
+            '0',
+        )
     roots = [f'{loader}_dataloader.dataset.data_root={data}' for loader in ('train', 'val', 'test')]
     # The schedule is the config's, shortened.
-    short = [f'train_cfg.max_iters={args.iters}', f'train_cfg.val_interval={args.iters}',
-             f'default_hooks.checkpoint.interval={args.iters}',
-             'default_hooks.checkpoint.save_best=None', f'param_scheduler.0.end={args.iters // 10}',
-             f'param_scheduler.1.begin={args.iters // 10}', f'param_scheduler.1.end={args.iters}']
-    run(mim(), 'train', 'mmsegmentation', str(config), '--gpus', '0', '--work-dir', str(work_dir),
-        '--cfg-options', *roots, *short)
+    short = [
+        f'train_cfg.max_iters={args.iters}',
+        f'train_cfg.val_interval={args.iters}',
+        f'default_hooks.checkpoint.interval={args.iters}',
+        'default_hooks.checkpoint.save_best=None',
+        f'param_scheduler.0.end={args.iters // 10}',
+        f'param_scheduler.1.begin={args.iters // 10}',
+        f'param_scheduler.1.end={args.iters}',
+    ]
+    run(
+        mim(),
+        'train',
+        'mmsegmentation',
+        str(config),
+        '--gpus',
+        '0',
+        '--work-dir',
+        str(work_dir),
+        '--cfg-options',
+        *roots,
+        *short,
+    )
     checkpoint = work_dir / f'iter_{args.iters}.pth'
-    run(mim(), 'test', 'mmsegmentation', str(config), '--checkpoint', str(checkpoint), '--gpus', '0',
-        '--work-dir', str(work_dir / 'test'), '--cfg-options', *roots, 'custom_hooks.1.interval=5')
+    run(
+        mim(),
+        'test',
+        'mmsegmentation',
+        str(config),
+        '--checkpoint',
+        str(checkpoint),
+        '--gpus',
+        '0',
+        '--work-dir',
+        str(work_dir / 'test'),
+        '--cfg-options',
+        *roots,
+        'custom_hooks.1.interval=5',
+    )
     pictures = sorted((work_dir / 'test').glob('token_pictures/test_*/*.png'))
     if not pictures:
         sys.exit(f'demo: no picture was written below {work_dir / "test"}')

@@ -10,13 +10,16 @@ from .rules import Rule, rename_keys
 
 # Published stage number -> our round. Stages 0 to 2 allocate, 3 to 6 refine.
 _ROUNDS = [f'allocation_rounds.{j}' for j in range(3)] + [
-    f'refinement_rounds.{j}' for j in range(4)]
+    f'refinement_rounds.{j}' for j in range(4)
+]
 
 
 def _block_rules(prefix: str, target: str) -> list[Rule]:
     return [
-        (rf'{prefix}layers\.blocks\.(\d+)\.mlp\.dwconv\.dwconv\.(\w+)',
-         rf'{target}.blocks.\1.mlp.dwconv.\2'),
+        (
+            rf'{prefix}layers\.blocks\.(\d+)\.mlp\.dwconv\.dwconv\.(\w+)',
+            rf'{target}.blocks.\1.mlp.dwconv.\2',
+        ),
         (rf'{prefix}layers\.blocks\.(\d+)\.gamma([12])', rf'{target}.blocks.\1.scale\2.gamma'),
         (rf'{prefix}layers\.blocks\.(\d+)\.(.+)', rf'{target}.blocks.\1.\2'),
         (rf'{prefix}token_norm\.(\w+)', rf'{target}.input_norm.\1'),
@@ -52,10 +55,12 @@ def arta_backbone_rules() -> list[Rule]:
     # Linear, GELU, LayerNorm twice, then the last Linear.
     score = r'upsamplers\.(\d)\.layers\.'
     for layer in range(3):
-        rules.append((score + rf'{layer}\.linear\.(\w+)',
-                      rf'allocators.\1.score.layers.{3 * layer}.\2'))
-        rules.append((score + rf'{layer}\.norm\.(\w+)',
-                      rf'allocators.\1.score.layers.{3 * layer + 2}.\2'))
+        rules.append(
+            (score + rf'{layer}\.linear\.(\w+)', rf'allocators.\1.score.layers.{3 * layer}.\2')
+        )
+        rules.append(
+            (score + rf'{layer}\.norm\.(\w+)', rf'allocators.\1.score.layers.{3 * layer + 2}.\2')
+        )
     return rules
 
 

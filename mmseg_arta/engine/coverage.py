@@ -36,7 +36,7 @@ def random_tokens_like(tokens: MixedTokens, generator: torch.Generator) -> Tenso
     cells = torch.zeros((tokens.batch_size, *parent.grid), dtype=torch.bool)
     for image, count in enumerate(tokens.levels[-1].lengths):
         drawn = torch.zeros(rows * cols, dtype=torch.bool)
-        drawn[torch.randperm(rows * cols, generator=generator)[:count // 4]] = True
+        drawn[torch.randperm(rows * cols, generator=generator)[: count // 4]] = True
         cells[image, :rows, :cols] = drawn.view(rows, cols)
     return _to_pixels(cells, tokens.canvas).to(parent.xy.device)
 
@@ -46,8 +46,9 @@ def covered_share(edges: Tensor, cover: Tensor) -> float:
     return float((edges & cover).sum()) / max(int(edges.sum()), 1)
 
 
-def labels_on_canvas(samples: Sequence[Any], tokens: MixedTokens, ignore_index: int = 255
-                     ) -> Tensor:
+def labels_on_canvas(
+    samples: Sequence[Any], tokens: MixedTokens, ignore_index: int = 255
+) -> Tensor:
     """Ground truth of a test batch, resized to the network's input and padded with ignore.
 
     Args:

@@ -5,5 +5,10 @@ from .backbones import ARTA
 from .decode_heads import BoundaryScoreHead
 from .necks import TokensToMaps
 
-__all__ = ['ARTA', 'BatchRatioAllocation', 'BoundaryScoreHead', 'ThresholdAllocation',
-           'TokensToMaps']
+__all__ = [
+    'ARTA',
+    'BatchRatioAllocation',
+    'BoundaryScoreHead',
+    'ThresholdAllocation',
+    'TokensToMaps',
+]

@@ -7,7 +7,19 @@ from .clusters import balanced_clusters, build_neighborhood, nearest_clusters
 from .patches import gather_patches
 from .token_maps import finest_token_map
 
-__all__ = ['at_patches', 'available_backends', 'balanced_clusters', 'boundary_map',
-           'boundary_targets', 'build_neighborhood', 'cluster_attention', 'counted_pixels',
-           'finest_token_map', 'forced_backend', 'gather_patches', 'nearest_clusters',
-           'patch_share', 'uses_reference']
+__all__ = [
+    'at_patches',
+    'available_backends',
+    'balanced_clusters',
+    'boundary_map',
+    'boundary_targets',
+    'build_neighborhood',
+    'cluster_attention',
+    'counted_pixels',
+    'finest_token_map',
+    'forced_backend',
+    'gather_patches',
+    'nearest_clusters',
+    'patch_share',
+    'uses_reference',
+]

@@ -17,15 +17,17 @@ def table(device: str, dtype: torch.dtype) -> str:
         chosen, why = explain(op, device, dtype)
         rows.append((op, chosen, '; '.join(f'{name}: {reason}' for name, reason in why.items())))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return '\n'.join(f'{op:{widths[0]}}  {chosen:{widths[1]}}  {why}'.rstrip()
-                     for op, chosen, why in rows)
+    return '\n'.join(
+        f'{op:{widths[0]}}  {chosen:{widths[1]}}  {why}'.rstrip() for op, chosen, why in rows
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog='python -m mmseg_arta.ops', description=__doc__)
     parser.add_argument('--device', default='cpu', help='device type (default: cpu)')
-    parser.add_argument('--dtype', default='float32', choices=['float32', 'float64', 'float16',
-                                                               'bfloat16'])
+    parser.add_argument(
+        '--dtype', default='float32', choices=['float32', 'float64', 'float16', 'bfloat16']
+    )
     args = parser.parse_args(arguments)
     print('back ends:')
     for name, reason in available_backends().items():

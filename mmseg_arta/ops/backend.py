@@ -69,8 +69,10 @@ def explain(op: str, device: str, dtype: torch.dtype) -> tuple[str, dict[str, st
         if name == 'reference':
             continue
         if forced == name and device != _DEVICES[name]:
-            raise RuntimeError(f'{ENV}={name!r}: this back end works on {_DEVICES[name]} tensors, '
-                               f'{op} was given {device} tensors')
+            raise RuntimeError(
+                f'{ENV}={name!r}: this back end works on {_DEVICES[name]} tensors, '
+                f'{op} was given {device} tensors'
+            )
         if name not in OPS[op]:
             why[name] = 'does not have this op'
         elif forced is not None and forced != name:

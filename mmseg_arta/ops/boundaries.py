@@ -14,8 +14,12 @@ _PADDING_LABEL = 254
 _IGNORE_FRAME = 5
 
 
-def boundary_map(labels: Tensor, ignore_index: int = 255, ignore_as_class: bool = False,
-                 padding: tuple[int, int] = (0, 0)) -> Tensor:
+def boundary_map(
+    labels: Tensor,
+    ignore_index: int = 255,
+    ignore_as_class: bool = False,
+    padding: tuple[int, int] = (0, 0),
+) -> Tensor:
     """Pixels with a 4-neighbour of another class, both sides marked (ARTA 3.3.1).
 
     Args:
@@ -37,15 +41,18 @@ def boundary_map(labels: Tensor, ignore_index: int = 255, ignore_as_class: bool 
     vertical = (labels[:, 1:] != labels[:, :-1]) & counted[:, 1:] & counted[:, :-1]
     edges[:, 1:] |= vertical
     edges[:, :-1] |= vertical
-    horizontal = ((labels[:, :, 1:] != labels[:, :, :-1])
-                  & counted[:, :, 1:] & counted[:, :, :-1])
+    horizontal = (labels[:, :, 1:] != labels[:, :, :-1]) & counted[:, :, 1:] & counted[:, :, :-1]
     edges[:, :, 1:] |= horizontal
     edges[:, :, :-1] |= horizontal
     return edges
 
 
-def counted_pixels(labels: Tensor, ignore_index: int = 255, ignore_as_class: bool = False,
-                   padding: tuple[int, int] = (0, 0)) -> Tensor:
+def counted_pixels(
+    labels: Tensor,
+    ignore_index: int = 255,
+    ignore_as_class: bool = False,
+    padding: tuple[int, int] = (0, 0),
+) -> Tensor:
     """Pixels that may be part of a boundary, ``(B, H, W)`` bool; see :func:`boundary_map`."""
     if labels.ndim != 3:
         raise ValueError(f'labels must be (B, H, W), found {tuple(labels.shape)}')
@@ -53,7 +60,7 @@ def counted_pixels(labels: Tensor, ignore_index: int = 255, ignore_as_class: boo
         return labels != ignore_index
     height, width = labels.shape[1] - padding[0], labels.shape[2] - padding[1]
     inner = torch.zeros(labels.shape[1:], dtype=torch.bool, device=labels.device)
-    inner[_IGNORE_FRAME:height - _IGNORE_FRAME, _IGNORE_FRAME:width - _IGNORE_FRAME] = True
+    inner[_IGNORE_FRAME : height - _IGNORE_FRAME, _IGNORE_FRAME : width - _IGNORE_FRAME] = True
     return (labels != _PADDING_LABEL) & ((labels != ignore_index) | inner)
 
 

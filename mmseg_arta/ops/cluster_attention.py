@@ -10,10 +10,17 @@ from .cpu import cluster_attention as cpu
 from .reference import cluster_attention as reference
 
 
-def cluster_attention(q: Tensor, kv: Tensor, bias_weight: Tensor, bias_bias: Tensor,
-                      blank_k: Tensor, blank_v: Tensor, neighborhood: Neighborhood,
-                      blank_clamp: float | None = 5.0,
-                      geometry: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def cluster_attention(
+    q: Tensor,
+    kv: Tensor,
+    bias_weight: Tensor,
+    bias_bias: Tensor,
+    blank_k: Tensor,
+    blank_v: Tensor,
+    neighborhood: Neighborhood,
+    blank_clamp: float | None = 5.0,
+    geometry: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Attention of each token to the members of its nearest clusters and one blank token.
 
     The logit of a neighbour is ``q . k / sqrt(d)`` plus a learned bias that is linear in
@@ -39,13 +46,17 @@ def cluster_attention(q: Tensor, kv: Tensor, bias_weight: Tensor, bias_bias: Ten
     """
     total, heads, dim = q.shape
     if tuple(kv.shape) != (total, heads, 2, dim):
-        raise ValueError(f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, '
-                         f'found {tuple(kv.shape)}')
+        raise ValueError(
+            f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, found {tuple(kv.shape)}'
+        )
     if neighborhood.neighbors.shape[0] != total:
-        raise ValueError(f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, '
-                         f'q holds {total}')
+        raise ValueError(
+            f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, q holds {total}'
+        )
     if not uses_reference('cluster_attention', q):
-        return cpu.cluster_attention(q, kv, bias_weight, bias_bias, blank_k, blank_v,
-                                     neighborhood, blank_clamp)
-    return reference.cluster_attention(q, kv, bias_weight, bias_bias, blank_k, blank_v,
-                                       neighborhood, blank_clamp, geometry)
+        return cpu.cluster_attention(
+            q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp
+        )
+    return reference.cluster_attention(
+        q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp, geometry
+    )

@@ -11,8 +11,9 @@ from .cpu import clusters as cpu
 from .reference import clusters as reference
 
 
-def balanced_clusters(xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int],
-                      cluster_size: int = 8) -> tuple[Tensor, Tensor]:
+def balanced_clusters(
+    xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int], cluster_size: int = 8
+) -> tuple[Tensor, Tensor]:
     """Order tokens along space-filling anchors and cut the order into equal clusters.
 
     An image with ``n`` tokens gets a grid of about ``ceil(n / cluster_size)`` anchors,
@@ -41,8 +42,13 @@ def balanced_clusters(xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[i
     return reference.balanced_clusters(xy, batch, counts, canvas, cluster_size)
 
 
-def nearest_clusters(xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int = 8,
-                     num_neighbors: int = 6) -> Tensor:
+def nearest_clusters(
+    xy: Tensor,
+    start: Tensor,
+    lengths: tuple[int, ...],
+    cluster_size: int = 8,
+    num_neighbors: int = 6,
+) -> Tensor:
     """The nearest clusters of every token, by distance to the mean of the members.
 
     Exact; among equal distances the cluster with the lowest index comes first.
@@ -67,9 +73,15 @@ def nearest_clusters(xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluste
     return backend.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
 
 
-def build_neighborhood(xy: Tensor, batch: Tensor, counts: Tensor, lengths: tuple[int, ...],
-                       canvas: tuple[int, int], cluster_size: int = 8,
-                       num_neighbors: int = 6) -> Neighborhood:
+def build_neighborhood(
+    xy: Tensor,
+    batch: Tensor,
+    counts: Tensor,
+    lengths: tuple[int, ...],
+    canvas: tuple[int, int],
+    cluster_size: int = 8,
+    num_neighbors: int = 6,
+) -> Neighborhood:
     """Cluster the tokens of a batch and find every token's nearest clusters.
 
     Args:
@@ -86,6 +98,13 @@ def build_neighborhood(xy: Tensor, batch: Tensor, counts: Tensor, lengths: tuple
     inverse[order] = torch.arange(order.shape[0], device=order.device)
     clustered = xy.index_select(0, order)
     neighbors = nearest_clusters(clustered, start, lengths, cluster_size, num_neighbors)
-    return Neighborhood(order, inverse, start, neighbors, clustered, batch.index_select(0, order),
-                        lengths, cluster_size)
-
+    return Neighborhood(
+        order,
+        inverse,
+        start,
+        neighbors,
+        clustered,
+        batch.index_select(0, order),
+        lengths,
+        cluster_size,
+    )

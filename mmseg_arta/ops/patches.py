@@ -24,8 +24,9 @@ def gather_patches(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) ->
     """
     _, channels, height, width = image.shape
     if height % patch_size or width % patch_size:
-        raise ValueError(f'image of {height}x{width} px does not divide into patches of '
-                         f'{patch_size} px')
+        raise ValueError(
+            f'image of {height}x{width} px does not divide into patches of {patch_size} px'
+        )
     rows, cols = height // patch_size, width // patch_size
     unit = patch_size // FINEST_PATCH
     index = (batch * rows + xy[:, 1] // unit) * cols + xy[:, 0] // unit

@@ -36,7 +36,8 @@ def finest_token_map(levels: Sequence[TokenSet]) -> Tensor:
             if len(level) != batch * rows * cols:
                 raise ValueError(
                     f'the coarsest level must cover the canvas: expected {batch * rows * cols} '
-                    f'tokens, found {len(level)}')
+                    f'tokens, found {len(level)}'
+                )
             cells = level.xy.new_zeros((batch, rows, cols), dtype=torch.int64)
         else:
             factor_y, factor_x = rows // cells.shape[1], cols // cells.shape[2]

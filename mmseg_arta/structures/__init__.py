@@ -5,6 +5,14 @@ from .neighborhood import Neighborhood
 from .token_set import FINEST_PATCH, TokenSet, batch_index, full_grid, offsets_from_lengths
 
 __all__ = [
-    'FINEST_PATCH', 'AllocationRound', 'MixedTokens', 'Neighborhood', 'TokenMaps', 'TokenSet',
-    'batch_index', 'full_grid', 'offsets_from_lengths', 'tokens_of'
+    'FINEST_PATCH',
+    'AllocationRound',
+    'MixedTokens',
+    'Neighborhood',
+    'TokenMaps',
+    'TokenSet',
+    'batch_index',
+    'full_grid',
+    'offsets_from_lengths',
+    'tokens_of',
 ]

@@ -87,4 +87,5 @@ def tokens_of(inputs: object) -> MixedTokens:
         return inputs.tokens
     raise TypeError(
         f'this head needs the tokens of a sparse backbone: expected MixedTokens or the output of '
-        f'the TokensToMaps neck, found {type(inputs).__name__}')
+        f'the TokensToMaps neck, found {type(inputs).__name__}'
+    )

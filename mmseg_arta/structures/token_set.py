@@ -67,13 +67,15 @@ class TokenSet:
         if self.feats.ndim != 2 or self.feats.shape[0] != rows:
             raise ValueError(
                 f'TokenSet: feats must be ({rows}, C) for lengths {self.lengths}, '
-                f'found {tuple(self.feats.shape)}')
+                f'found {tuple(self.feats.shape)}'
+            )
         if tuple(self.xy.shape) != (rows, 2):
             raise ValueError(f'TokenSet: xy must be ({rows}, 2), found {tuple(self.xy.shape)}')
         if tuple(self.offsets.shape) != (len(self.lengths) + 1,):
             raise ValueError(
                 f'TokenSet: offsets must be ({len(self.lengths) + 1},), '
-                f'found {tuple(self.offsets.shape)}')
+                f'found {tuple(self.offsets.shape)}'
+            )
         if self.kind not in ('patch', 'point'):
             raise ValueError(f"TokenSet: kind must be 'patch' or 'point', found {self.kind!r}")
 
@@ -112,13 +114,17 @@ class TokenSet:
         batch, channels, height, width = feats.shape
         rows = feats.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
         lengths = (height * width,) * batch
-        return cls(rows, full_grid(batch, (height, width), patch_size, feats.device),
-                   offsets_from_lengths(lengths, feats.device), lengths, patch_size,
-                   (height, width))
+        return cls(
+            rows,
+            full_grid(batch, (height, width), patch_size, feats.device),
+            offsets_from_lengths(lengths, feats.device),
+            lengths,
+            patch_size,
+            (height, width),
+        )
 
 
-def full_grid(batch: int, grid: tuple[int, int], patch_size: int,
-              device: torch.device) -> Tensor:
+def full_grid(batch: int, grid: tuple[int, int], patch_size: int, device: torch.device) -> Tensor:
     """Coordinates ``(batch * rows * columns, 2)`` int32 of every patch of a grid, raster order."""
     unit = max(patch_size // FINEST_PATCH, 1)
     ys = torch.arange(grid[0], device=device, dtype=torch.int32) * unit

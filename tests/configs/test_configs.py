@@ -16,8 +16,13 @@ from mmseg_arta.models import ARTA
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / 'configs').glob('[!_]*/*.py'))
-SMALL = dict(dims=(64, 32, 32, 16), num_heads=(2, 2, 2, 1), allocation_depths=(1, 1, 1),
-             refinement_depths=(1, 1, 1, 1), mlp_ratio=2.0)
+SMALL = dict(
+    dims=(64, 32, 32, 16),
+    num_heads=(2, 2, 2, 1),
+    allocation_depths=(1, 1, 1),
+    refinement_depths=(1, 1, 1, 1),
+    mlp_ratio=2.0,
+)
 
 
 def load(path):

@@ -17,31 +17,50 @@ from mmseg_arta.engine.coverage import covered_share, random_tokens_like, token_
 from mmseg_arta.engine.drawing import color_labels, panel
 from mmseg_arta.engine.hooks.token_statistics import check_allocator_supervision, round_statistics
 
-NANO = dict(dims=(32, 32, 16, 16), num_heads=(1, 1, 1, 1), allocation_depths=(1, 1, 1),
-            refinement_depths=(1, 1, 1, 1))
+NANO = dict(
+    dims=(32, 32, 16, 16),
+    num_heads=(1, 1, 1, 1),
+    allocation_depths=(1, 1, 1),
+    refinement_depths=(1, 1, 1, 1),
+)
 
 
 def segmentor(**backbone):
-    return MODELS.build(dict(
-        type='EncoderDecoder',
-        backbone=dict(type='ARTA', arch=NANO, **backbone),
-        neck=dict(type='TokensToMaps', in_channels=(32, 32, 16, 16), out_indices=(0,)),
-        decode_head=dict(type='FCNHead', in_channels=16, in_index=0, channels=8, num_convs=1,
-                         num_classes=3, norm_cfg=dict(type='BN')),
-        train_cfg=dict(), test_cfg=dict(mode='whole')))
+    return MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(type='ARTA', arch=NANO, **backbone),
+            neck=dict(type='TokensToMaps', in_channels=(32, 32, 16, 16), out_indices=(0,)),
+            decode_head=dict(
+                type='FCNHead',
+                in_channels=16,
+                in_index=0,
+                channels=8,
+                num_convs=1,
+                num_classes=3,
+                norm_cfg=dict(type='BN'),
+            ),
+            train_cfg=dict(),
+            test_cfg=dict(mode='whole'),
+        )
+    )
 
 
 def runner_for(model, tmp_path):
     return SimpleNamespace(
-        model=model, iter=9, work_dir=str(tmp_path),
+        model=model,
+        iter=9,
+        work_dir=str(tmp_path),
         logger=MMLogger.get_instance('hook-test', logger_name='hook-test'),
-        visualizer=SimpleNamespace(dataset_meta=dict(palette=[[255, 0, 0], [0, 255, 0],
-                                                              [0, 0, 255]])))
+        visualizer=SimpleNamespace(
+            dataset_meta=dict(palette=[[255, 0, 0], [0, 255, 0], [0, 0, 255]])
+        ),
+    )
 
 
 def sample(path='', size=(64, 96)):
     truth = torch.zeros(1, *size, dtype=torch.long)
-    truth[:, size[0] // 2:] = 1
+    truth[:, size[0] // 2 :] = 1
     found = SegDataSample(gt_sem_seg=PixelData(data=truth), pred_sem_seg=PixelData(data=truth))
     found.set_metainfo(dict(img_path=path, img_shape=(64, 96), ori_shape=size))
     return found

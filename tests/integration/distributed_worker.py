@@ -17,8 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mmseg_arta  # noqa: F401
 
-SMALL = dict(dims=(32, 32, 16, 16), num_heads=(1, 1, 1, 1), allocation_depths=(1, 1, 1),
-             refinement_depths=(1, 1, 1, 1), mlp_ratio=2.0)
+SMALL = dict(
+    dims=(32, 32, 16, 16),
+    num_heads=(1, 1, 1, 1),
+    allocation_depths=(1, 1, 1),
+    refinement_depths=(1, 1, 1, 1),
+    mlp_ratio=2.0,
+)
 
 
 class Losses(torch.nn.Module):
@@ -39,14 +44,23 @@ def main(rank: int, port: int, threshold: float, folder: str) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=2)
     torch.manual_seed(0)
-    model = MODELS.build(dict(
-        type='mmseg.EncoderDecoder',
-        backbone=dict(type='mmseg.ARTA', arch=SMALL, drop_path_rate=0.0),
-        neck=dict(type='mmseg.TokensToMaps', in_channels=SMALL['dims'],
-                  out_indices=(0,)),
-        decode_head=dict(type='mmseg.FCNHead', in_channels=16, in_index=0, channels=8, num_convs=1,
-                         num_classes=3, norm_cfg=dict(type='BN')),
-        auxiliary_head=dict(type='mmseg.BoundaryScoreHead')))
+    model = MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            backbone=dict(type='mmseg.ARTA', arch=SMALL, drop_path_rate=0.0),
+            neck=dict(type='mmseg.TokensToMaps', in_channels=SMALL['dims'], out_indices=(0,)),
+            decode_head=dict(
+                type='mmseg.FCNHead',
+                in_channels=16,
+                in_index=0,
+                channels=8,
+                num_convs=1,
+                num_classes=3,
+                norm_cfg=dict(type='BN'),
+            ),
+            auxiliary_head=dict(type='mmseg.BoundaryScoreHead'),
+        )
+    )
     model.backbone.policy.thresholds = (threshold,) * 3
     parallel = DistributedDataParallel(Losses(model))
     optimizer = torch.optim.SGD(parallel.parameters(), 0.01)

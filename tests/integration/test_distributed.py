@@ -13,15 +13,21 @@ import torch
 WORKER = Path(__file__).with_name('distributed_worker.py')
 
 
-@pytest.mark.parametrize('thresholds', [(0.0, 0.0), (-1e9, 1e9), (1e9, 1e9)],
-                         ids=['some', 'one-rank-without-tokens', 'no-tokens-at-all'])
+@pytest.mark.parametrize(
+    'thresholds',
+    [(0.0, 0.0), (-1e9, 1e9), (1e9, 1e9)],
+    ids=['some', 'one-rank-without-tokens', 'no-tokens-at-all'],
+)
 def test_ranks_stay_equal(thresholds, tmp_path):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     workers = [
-        subprocess.Popen([sys.executable, str(WORKER), str(rank), str(port), str(threshold),
-                          str(tmp_path)], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(rank), str(port), str(threshold), str(tmp_path)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank, threshold in enumerate(thresholds)
     ]
     for worker in workers:

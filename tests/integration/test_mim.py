@@ -19,8 +19,9 @@ LOADERS = ('train', 'val', 'test')
 def mim(*arguments: str, cwd: Path) -> str:
     """Output of a mim command, which has to succeed."""
     command = [sys.executable, '-c', 'from mim.cli import cli; cli()', *arguments]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600,
-                          env=_environment())
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=600, env=_environment()
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
 
@@ -36,8 +37,11 @@ def overrides(data: Path, **more: object) -> list[str]:
     options = {f'{loader}_dataloader.dataset.data_root': data for loader in LOADERS}
     options |= {f'{loader}_dataloader.num_workers': 0 for loader in LOADERS}
     options |= {f'{loader}_dataloader.persistent_workers': False for loader in LOADERS}
-    options |= {'train_dataloader.batch_size': 2, 'default_hooks.logger.interval': 1,
-                'default_hooks.checkpoint.save_best': None}
+    options |= {
+        'train_dataloader.batch_size': 2,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.checkpoint.save_best': None,
+    }
     return ['--cfg-options', *(f'{key}={value}' for key, value in (options | more).items())]
 
 
@@ -55,56 +59,125 @@ def iterations(output: str) -> list[int]:
 def test_train_resume_and_test(camvid, tmp_path):
     config = str(ROOT / f'configs/arta/{NANO}.py')
     run = ['--gpus', '0', '--work-dir', str(tmp_path / 'run')]
-    small = {'train_cfg.val_interval': 2, 'default_hooks.checkpoint.interval': 2,
-             'model.data_preprocessor.size': '(64,64)',
-             'train_dataloader.dataset.pipeline.4.crop_size': '(64,64)',
-             'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
-             'val_dataloader.dataset.pipeline.1.scale': '(96,64)'}
-    first = mim('train', 'mmsegmentation', config, *run,
-                *overrides(camvid, **{'train_cfg.max_iters': 2}, **small), cwd=tmp_path)
+    small = {
+        'train_cfg.val_interval': 2,
+        'default_hooks.checkpoint.interval': 2,
+        'model.data_preprocessor.size': '(64,64)',
+        'train_dataloader.dataset.pipeline.4.crop_size': '(64,64)',
+        'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
+        'val_dataloader.dataset.pipeline.1.scale': '(96,64)',
+    }
+    first = mim(
+        'train',
+        'mmsegmentation',
+        config,
+        *run,
+        *overrides(camvid, **{'train_cfg.max_iters': 2}, **small),
+        cwd=tmp_path,
+    )
     assert iterations(first) == [1, 2]
     assert 'aux.loss_boundary_3' in first and 'mIoU' in first and 'boundary_covered' in first
 
-    resumed = mim('train', 'mmsegmentation', config, *run, '--resume',
-                  *overrides(camvid, **{'train_cfg.max_iters': 4}, **small), cwd=tmp_path)
+    resumed = mim(
+        'train',
+        'mmsegmentation',
+        config,
+        *run,
+        '--resume',
+        *overrides(camvid, **{'train_cfg.max_iters': 4}, **small),
+        cwd=tmp_path,
+    )
     assert iterations(resumed) == [3, 4]
 
-    checkpoint = ['--checkpoint', str(tmp_path / 'run/iter_4.pth'), '--gpus', '0', '--work-dir',
-                  str(tmp_path / 'test')]
-    tested = mim('test', 'mmsegmentation', config, *checkpoint, *overrides(camvid, **small),
-                 cwd=tmp_path)
+    checkpoint = [
+        '--checkpoint',
+        str(tmp_path / 'run/iter_4.pth'),
+        '--gpus',
+        '0',
+        '--work-dir',
+        str(tmp_path / 'test'),
+    ]
+    tested = mim(
+        'test', 'mmsegmentation', config, *checkpoint, *overrides(camvid, **small), cwd=tmp_path
+    )
     assert 'mIoU' in tested and list(tmp_path.glob('test/token_pictures/*/*.png'))
 
-    slide = mim('test', 'mmsegmentation', config, *checkpoint, *overrides(
-        camvid, **small, **{'model.test_cfg.mode': 'slide', 'model.test_cfg.crop_size': '(64,64)',
-                            'model.test_cfg.stride': '(32,32)'}), cwd=tmp_path)
+    slide = mim(
+        'test',
+        'mmsegmentation',
+        config,
+        *checkpoint,
+        *overrides(
+            camvid,
+            **small,
+            **{
+                'model.test_cfg.mode': 'slide',
+                'model.test_cfg.crop_size': '(64,64)',
+                'model.test_cfg.stride': '(32,32)',
+            },
+        ),
+        cwd=tmp_path,
+    )
     assert 'mIoU' in slide and 'boundary_covered' not in slide
 
-    augmented = mim('test', 'mmsegmentation', config, *checkpoint, '--tta',
-                    *overrides(camvid, **small), cwd=tmp_path)
+    augmented = mim(
+        'test',
+        'mmsegmentation',
+        config,
+        *checkpoint,
+        '--tta',
+        *overrides(camvid, **small),
+        cwd=tmp_path,
+    )
     assert 'mIoU' in augmented
 
 
-@pytest.mark.parametrize('config, layout, crop', [
-    ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k', 4),
-    ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k', 4),
-    ('arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024', 'cityscapes', 4),
-])
+@pytest.mark.parametrize(
+    'config, layout, crop',
+    [
+        ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k', 4),
+        ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k', 4),
+        ('arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024', 'cityscapes', 4),
+    ],
+)
 def test_tiny_with_stock_heads(config, layout, crop, tmp_path):
     data = tmp_path / 'data'
     write_toy_dataset(str(data), layout, train=2, val=1, size=(64, 96), seed=0)
     path = str(ROOT / f'configs/arta/{config}.py')
-    small = {'train_cfg.max_iters': 2, 'train_cfg.val_interval': 2,
-             'default_hooks.checkpoint.interval': 2, 'model.data_preprocessor.size': '(64,64)',
-             f'train_dataloader.dataset.pipeline.{crop}.crop_size': '(64,64)',
-             'val_dataloader.dataset.pipeline.1.scale': '(96,64)',
-             'test_dataloader.dataset.pipeline.1.scale': '(96,64)'}
+    small = {
+        'train_cfg.max_iters': 2,
+        'train_cfg.val_interval': 2,
+        'default_hooks.checkpoint.interval': 2,
+        'model.data_preprocessor.size': '(64,64)',
+        f'train_dataloader.dataset.pipeline.{crop}.crop_size': '(64,64)',
+        'val_dataloader.dataset.pipeline.1.scale': '(96,64)',
+        'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
+    }
     if layout == 'cityscapes':
         small |= {'model.test_cfg.crop_size': '(64,64)', 'model.test_cfg.stride': '(32,32)'}
-    output = mim('train', 'mmsegmentation', path, '--gpus', '0', '--work-dir',
-                 str(tmp_path / 'run'), *overrides(data, **small), cwd=tmp_path)
+    output = mim(
+        'train',
+        'mmsegmentation',
+        path,
+        '--gpus',
+        '0',
+        '--work-dir',
+        str(tmp_path / 'run'),
+        *overrides(data, **small),
+        cwd=tmp_path,
+    )
     assert iterations(output) == [1, 2] and 'mIoU' in output
-    output = mim('test', 'mmsegmentation', path, '--checkpoint', str(tmp_path / 'run/iter_2.pth'),
-                 '--gpus', '0', '--work-dir', str(tmp_path / 'test'), *overrides(data, **small),
-                 cwd=tmp_path)
+    output = mim(
+        'test',
+        'mmsegmentation',
+        path,
+        '--checkpoint',
+        str(tmp_path / 'run/iter_2.pth'),
+        '--gpus',
+        '0',
+        '--work-dir',
+        str(tmp_path / 'test'),
+        *overrides(data, **small),
+        cwd=tmp_path,
+    )
     assert 'mIoU' in output

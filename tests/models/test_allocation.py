@@ -4,9 +4,16 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from mmseg_arta.models.allocation import (BatchRatioAllocation, Candidates, ThresholdAllocation,
-                                          TokenAllocator, segment_counts, segment_softmax,
-                                          segment_top, split_selected)
+from mmseg_arta.models.allocation import (
+    BatchRatioAllocation,
+    Candidates,
+    ThresholdAllocation,
+    TokenAllocator,
+    segment_counts,
+    segment_softmax,
+    segment_top,
+    split_selected,
+)
 from mmseg_arta.structures import TokenSet, batch_index, offsets_from_lengths
 
 RAGGED = [(5, 3), (0, 4), (1,), (4, 0, 0, 7)]
@@ -55,16 +62,40 @@ def test_threshold_is_exclusive_and_per_round():
     assert policy(case, 2, False).tolist() == [False, False, False, True]
 
 
-SCORES = [0.9, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,  # 20 % above
-          0.9, 0.8, 0.7, 0.6, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]  # 50 % above
+SCORES = [
+    0.9,
+    0.8,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,  # 20 % above
+    0.9,
+    0.8,
+    0.7,
+    0.6,
+    0.5,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+    0.0,
+]  # 50 % above
 
 
-@pytest.mark.parametrize('caps, floor, counts', [
-    ((1.0,), 0.1, [5, 5]),  # the batch's largest share
-    ((0.3,), 0.1, [3, 3]),  # capped
-    ((1.0,), 0.7, [7, 7]),  # raised to the floor
-    ((0.3,), 0.7, [3, 3]),  # DUPS eq. 2: the cap comes last
-], ids=['largest', 'cap', 'floor', 'cap-over-floor'])
+@pytest.mark.parametrize(
+    'caps, floor, counts',
+    [
+        ((1.0,), 0.1, [5, 5]),  # the batch's largest share
+        ((0.3,), 0.1, [3, 3]),  # capped
+        ((1.0,), 0.7, [7, 7]),  # raised to the floor
+        ((0.3,), 0.7, [3, 3]),  # DUPS eq. 2: the cap comes last
+    ],
+    ids=['largest', 'cap', 'floor', 'cap-over-floor'],
+)
 def test_batch_ratio_in_training(caps, floor, counts):
     policy = BatchRatioAllocation((0.1,), caps, floor)
     case = candidates(SCORES, (10, 10))
@@ -95,12 +126,15 @@ def test_batch_inference_rounds_like_the_published_code(tokens, lost):
     assert missing == lost
 
 
-@pytest.mark.parametrize('config, message', [
-    (dict(type='ThresholdAllocation', thresholds=(0.1, 0.2)), 'expected 3, found 2'),
-    (dict(type='BatchRatioAllocation', caps=(0.5,)), 'expected 3, found 1'),
-    (dict(type='BatchRatioAllocation', caps=(0.5, 2.0, 0.5)), 'shares in'),
-    (dict(type='BatchRatioAllocation', inference='mine'), "'image' or 'batch', found 'mine'"),
-])
+@pytest.mark.parametrize(
+    'config, message',
+    [
+        (dict(type='ThresholdAllocation', thresholds=(0.1, 0.2)), 'expected 3, found 2'),
+        (dict(type='BatchRatioAllocation', caps=(0.5,)), 'expected 3, found 1'),
+        (dict(type='BatchRatioAllocation', caps=(0.5, 2.0, 0.5)), 'shares in'),
+        (dict(type='BatchRatioAllocation', inference='mine'), "'image' or 'batch', found 'mine'"),
+    ],
+)
 def test_bad_policies_are_refused(config, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(dict(type='ARTA', allocation=config))
@@ -109,6 +143,7 @@ def test_bad_policies_are_refused(config, message):
 def test_something_else_than_a_policy_is_refused():
     with pytest.raises(ValueError, match='found ConvPatchEmbed'):
         from mmseg_arta.models.layers import ConvPatchEmbed
+
         MODELS.build(dict(type='ARTA', allocation=ConvPatchEmbed(32)))
 
 
@@ -119,8 +154,23 @@ def test_children_are_in_raster_order_with_their_parents():
     selected = torch.tensor([True, True, False, True, False, True])
     places, image, parent, corner = split_selected(selected, 4, xy, batch, 2, 8)
     assert places.tolist() == [
-        [0, 0], [2, 0], [4, 0], [6, 0], [0, 2], [2, 2], [4, 2], [6, 2],
-        [4, 4], [6, 4], [4, 6], [6, 6], [4, 4], [6, 4], [4, 6], [6, 6]]
+        [0, 0],
+        [2, 0],
+        [4, 0],
+        [6, 0],
+        [0, 2],
+        [2, 2],
+        [4, 2],
+        [6, 2],
+        [4, 4],
+        [6, 4],
+        [4, 6],
+        [6, 6],
+        [4, 4],
+        [6, 4],
+        [4, 6],
+        [6, 6],
+    ]
     assert image.tolist() == [0] * 12 + [1] * 4
     assert parent.tolist() == [0, 0, 1, 1, 0, 0, 1, 1, 3, 3, 3, 3, 5, 5, 5, 5]
     assert corner.tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]
@@ -155,8 +205,10 @@ def test_ablations_leave_parts_out():
     assert allocator.embed.image_mlp is None
     first = feats[0] + allocator.embed.position[0] + allocator.embed.scale
     torch.testing.assert_close(children.feats[0], first)
-    wide, slim = (allocate(-1e9, image_hidden=kind)[0].embed.image_mlp[0].out_features
-                  for kind in ('pixels', 'dim'))
+    wide, slim = (
+        allocate(-1e9, image_hidden=kind)[0].embed.image_mlp[0].out_features
+        for kind in ('pixels', 'dim')
+    )
     assert (wide, slim) == (768, 8)
 
 

@@ -4,14 +4,19 @@ import json
 
 import pytest
 import torch
-from tests.helpers import DATA
 from mmseg.registry import MODELS
 
 from mmseg_arta.models import ARTA
 from mmseg_arta.models.allocation import ThresholdAllocation
+from tests.helpers import DATA
 
-NANO = dict(dims=(32, 32, 16, 16), num_heads=(2, 2, 2, 1), allocation_depths=(1, 1, 1),
-            refinement_depths=(1, 1, 1, 1), mlp_ratio=2.0)
+NANO = dict(
+    dims=(32, 32, 16, 16),
+    num_heads=(2, 2, 2, 1),
+    allocation_depths=(1, 1, 1),
+    refinement_depths=(1, 1, 1, 1),
+    mlp_ratio=2.0,
+)
 
 
 def build(thresholds=(0.0, 0.0, 0.0), **options):
@@ -29,8 +34,14 @@ class Chequered(ThresholdAllocation):
         return (index % 3 == 0) & (case.batch != 1)
 
 
-@pytest.mark.parametrize('arch, parameters, scores', [
-    ('tiny', 29_852_827, 694_403), ('small', 42_662_035, 694_403), ('base', 91_595_379, 1_557_699)])
+@pytest.mark.parametrize(
+    'arch, parameters, scores',
+    [
+        ('tiny', 29_852_827, 694_403),
+        ('small', 42_662_035, 694_403),
+        ('base', 91_595_379, 1_557_699),
+    ],
+)
 def test_published_parameter_counts(arch, parameters, scores):
     with torch.device('meta'):
         model = MODELS.build(dict(type='ARTA', arch=arch))
@@ -94,10 +105,17 @@ def test_children_lie_in_selected_parents():
     for record, level in zip(tokens.rounds, tokens.levels[1:], strict=True):
         unit = record.patch_size // 4
         image = torch.arange(2).repeat_interleave(record.offsets.diff())
-        parents = {(b, *xy) for b, xy, chosen in zip(
-            image.tolist(), record.xy.tolist(), record.selected.tolist(), strict=True) if chosen}
-        children = [(b, x // unit * unit, y // unit * unit) for b, (x, y) in zip(
-            level.batch_index().tolist(), level.xy.tolist(), strict=True)]
+        parents = {
+            (b, *xy)
+            for b, xy, chosen in zip(
+                image.tolist(), record.xy.tolist(), record.selected.tolist(), strict=True
+            )
+            if chosen
+        }
+        children = [
+            (b, x // unit * unit, y // unit * unit)
+            for b, (x, y) in zip(level.batch_index().tolist(), level.xy.tolist(), strict=True)
+        ]
         assert set(children) == parents and len(children) == 4 * len(parents)
 
 
@@ -106,9 +124,9 @@ def test_an_image_does_not_depend_on_its_batch():
     images = torch.randn(3, 3, 64, 96)
     together = model(images)
     for index in range(3):
-        alone = model(images[index:index + 1])
+        alone = model(images[index : index + 1])
         for one, many in zip(alone.levels, together.levels, strict=True):
-            begin, end = many.offsets[index:index + 2].tolist()
+            begin, end = many.offsets[index : index + 2].tolist()
             assert torch.equal(one.xy, many.xy[begin:end])
             torch.testing.assert_close(one.feats, many.feats[begin:end], atol=1e-5, rtol=1e-4)
 
@@ -172,24 +190,28 @@ def test_patch_embeddings():
     assert len(tokens.levels[0]) == 4
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(arch='huge'), "arch='huge' is unknown: expected one of .*base.*small.*tiny"),
-    (dict(arch=dict(dims=(1, 2, 3, 4))), 'missing fields'),
-    (dict(arch=dict(NANO, window=3)), "unknown fields .'window'."),
-    (dict(arch=dict(NANO, dims=(32, 16, 8))), 'dims must hold 4 positive integers'),
-    (dict(arch=dict(NANO, num_heads=(3, 2, 2, 1))), 'divisible by num_heads'),
-    (dict(arch=dict(NANO, cluster_size=0)), 'cluster_size must be at least 1'),
-    (dict(patch_embed='mlp'), "patch_embed must be one of .*found 'mlp'"),
-    (dict(image_hidden='all'), "image_hidden must be 'pixels' or 'dim', found 'all'"),
-    (dict(drop_path_rate=1.5), 'drop path probability'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(arch='huge'), "arch='huge' is unknown: expected one of .*base.*small.*tiny"),
+        (dict(arch=dict(dims=(1, 2, 3, 4))), 'missing fields'),
+        (dict(arch=dict(NANO, window=3)), "unknown fields .'window'."),
+        (dict(arch=dict(NANO, dims=(32, 16, 8))), 'dims must hold 4 positive integers'),
+        (dict(arch=dict(NANO, num_heads=(3, 2, 2, 1))), 'divisible by num_heads'),
+        (dict(arch=dict(NANO, cluster_size=0)), 'cluster_size must be at least 1'),
+        (dict(patch_embed='mlp'), "patch_embed must be one of .*found 'mlp'"),
+        (dict(image_hidden='all'), "image_hidden must be 'pixels' or 'dim', found 'all'"),
+        (dict(drop_path_rate=1.5), 'drop path probability'),
+    ],
+)
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         ARTA(**options)
 
 
-@pytest.mark.parametrize('shape', [(1, 3, 0, 32), (0, 3, 32, 32), (1, 4, 32, 32), (3, 32, 32)],
-                         ids=str)
+@pytest.mark.parametrize(
+    'shape', [(1, 3, 0, 32), (0, 3, 32, 32), (1, 4, 32, 32), (3, 32, 32)], ids=str
+)
 def test_bad_images_are_refused(shape):
     with pytest.raises(ValueError, match='ARTA needs images'):
         build()(torch.zeros(shape))

@@ -15,8 +15,9 @@ def sample(labels):
 
 def tokens_for(scores, image_size=(32, 64)):
     coarse = TokenSet.from_map(torch.zeros(1, 2, 1, 2), 32)
-    record = AllocationRound(scores, scores > 0, coarse.xy, coarse.offsets, coarse.lengths, (0,),
-                             32, coarse.grid)
+    record = AllocationRound(
+        scores, scores > 0, coarse.xy, coarse.offsets, coarse.lengths, (0,), 32, coarse.grid
+    )
     return MixedTokens((coarse,), image_size, (32, 64), (record,))
 
 
@@ -26,15 +27,18 @@ def striped():
     return labels
 
 
-@pytest.mark.parametrize('loss, expected', [
-    ('mse', ((0.5 - 2 / 32)**2 + 0.25**2) / 2), ('mae', ((0.5 - 2 / 32) + 0.25) / 2)])
+@pytest.mark.parametrize(
+    'loss, expected',
+    [('mse', ((0.5 - 2 / 32) ** 2 + 0.25**2) / 2), ('mae', ((0.5 - 2 / 32) + 0.25) / 2)],
+)
 def test_loss_is_the_mean_over_tokens_times_its_weight(loss, expected):
     labels = striped()
     labels[:, 32:] = 255
     labels[0, 32] = 0  # one labelled pixel: the patch counts, and has no boundary
     labels[1, 32] = 255
     found = BoundaryScoreHead(loss_weight=3.0, loss=loss).loss(
-        tokens_for(torch.tensor([0.5, 0.25])), [sample(labels)])
+        tokens_for(torch.tensor([0.5, 0.25])), [sample(labels)]
+    )
     assert list(found) == ['loss_boundary_1']
     torch.testing.assert_close(float(found['loss_boundary_1']), 3.0 * expected)
 
@@ -65,7 +69,7 @@ def test_works_behind_the_neck():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="one of .*mae.*mse.*found 'huber'"):
+    with pytest.raises(ValueError, match=r"one of .*mae.*mse.*found 'huber'"):
         BoundaryScoreHead(loss='huber')
     with pytest.raises(ValueError, match=r'images are \(32, 64\).*labels \(32, 32\)'):
         BoundaryScoreHead().loss(tokens_for(torch.zeros(2)), [sample(striped()[:, :32])])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-from tests.helpers import load_fixture, raster_order, take
 
 from mmseg_arta.checkpoints import convert_arta_backbone
 from mmseg_arta.models import ARTA
 from mmseg_arta.structures import Neighborhood
+from tests.helpers import load_fixture, raster_order, take
 
 LEVELS = ('res5', 'res4', 'res3', 'res2')
 
@@ -23,12 +23,23 @@ def build(num_neighbor_clusters, cls=ARTA):
     case = fixture('local')
     config = case['config']
     model = cls(
-        dict(dims=config['embed_dim'][:4], num_heads=config['num_heads'][:4],
-             allocation_depths=config['depths'][:3], refinement_depths=config['depths'][3:],
-             mlp_ratio=config['mlp_ratio'], layer_scale_init=config['layer_scale'],
-             num_neighbor_clusters=num_neighbor_clusters),
-        allocation=dict(type='BatchRatioAllocation', thresholds=config['thresholds'],
-                        caps=(1.0, 1.0, 1.0), floor=config['min_ratio'], inference='batch'))
+        dict(
+            dims=config['embed_dim'][:4],
+            num_heads=config['num_heads'][:4],
+            allocation_depths=config['depths'][:3],
+            refinement_depths=config['depths'][3:],
+            mlp_ratio=config['mlp_ratio'],
+            layer_scale_init=config['layer_scale'],
+            num_neighbor_clusters=num_neighbor_clusters,
+        ),
+        allocation=dict(
+            type='BatchRatioAllocation',
+            thresholds=config['thresholds'],
+            caps=(1.0, 1.0, 1.0),
+            floor=config['min_ratio'],
+            inference='batch',
+        ),
+    )
     model.load_state_dict(convert_arta_backbone(case['state_dict']), strict=True)
     return model.eval()
 
@@ -76,8 +87,12 @@ class WithPublishedNeighbors(ARTA):
         places, near = layer['pos_out'].long(), layer['neighbors']
         batch, tokens, _ = places.shape
         offset = torch.arange(batch)[:, None] * tokens
-        ours = torch.cat([torch.cat((torch.full_like(level.xy[:, :1], index), level.xy), 1)
-                          for index, level in enumerate(levels)]).long()
+        ours = torch.cat(
+            [
+                torch.cat((torch.full_like(level.xy[:, :1], index), level.xy), 1)
+                for index, level in enumerate(levels)
+            ]
+        ).long()
         image = torch.cat([level.batch_index() for level in levels])
 
         def code(image, rows):
@@ -92,9 +107,15 @@ class WithPublishedNeighbors(ARTA):
         inverse = torch.empty_like(order)
         inverse[order] = torch.arange(len(order))
         return Neighborhood(
-            order, inverse, torch.cat((start, torch.tensor([batch * tokens]))),
+            order,
+            inverse,
+            torch.cat((start, torch.tensor([batch * tokens]))),
             (near + torch.arange(batch)[:, None, None] * clusters).flatten(0, 1),
-            ours[order, 1:].int(), image[order], (tokens,) * batch, 8)
+            ours[order, 1:].int(),
+            image[order],
+            (tokens,) * batch,
+            8,
+        )
 
 
 def test_local_attention_with_published_neighbors():

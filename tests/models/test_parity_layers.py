@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers import load_fixture, raster_order, take
 
 from mmseg_arta.checkpoints import rename_keys
 from mmseg_arta.models.allocation import BatchRatioAllocation, TokenAllocator
 from mmseg_arta.models.layers import ClusterBlock
 from mmseg_arta.ops import build_neighborhood
 from mmseg_arta.structures import Neighborhood, TokenSet, offsets_from_lengths
+from tests.helpers import load_fixture, raster_order, take
 
 LAYERS = load_fixture('arta/cluster_layer.pt')
 SPLITS = load_fixture('arta/split_step.pt')
@@ -28,15 +28,29 @@ def published_neighborhood(case) -> Neighborhood:
     xy = case['inputs']['pos'][..., 1:].reshape(-1, 2).int()
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(len(order))
-    return Neighborhood(order, inverse, torch.cat((start, torch.tensor([batch * tokens]))),
-                        neighbors.flatten(0, 1), xy[order], images, (tokens,) * batch, 8)
+    return Neighborhood(
+        order,
+        inverse,
+        torch.cat((start, torch.tensor([batch * tokens]))),
+        neighbors.flatten(0, 1),
+        xy[order],
+        images,
+        (tokens,) * batch,
+        8,
+    )
 
 
 def run_layer(case, hood):
     config = case['config']
     blocks = torch.nn.ModuleList(
-        ClusterBlock(config['dim'], config['num_heads'], config['mlp_ratio'],
-                     layer_scale_init=config['layer_scale']) for _ in range(config['depth']))
+        ClusterBlock(
+            config['dim'],
+            config['num_heads'],
+            config['mlp_ratio'],
+            layer_scale_init=config['layer_scale'],
+        )
+        for _ in range(config['depth'])
+    )
     blocks.load_state_dict(rename(case['state_dict']))
     feat = case['inputs']['feat'].flatten(0, 1).requires_grad_()
     x = hood.to_clusters(feat)
@@ -48,8 +62,9 @@ def run_layer(case, hood):
 
 
 def rename(state):
-    return rename_keys(state, [(r'blocks\.(\d)\.gamma([12])', r'\1.scale\2.gamma'),
-                               (r'blocks\.(.*)', r'\1')])
+    return rename_keys(
+        state, [(r'blocks\.(\d)\.gamma([12])', r'\1.scale\2.gamma'), (r'blocks\.(.*)', r'\1')]
+    )
 
 
 def close(found, expected, tolerance):
@@ -68,13 +83,17 @@ def test_cluster_layer(name):
         # Nothing depends on ties here: our own clusters must do as well.
         images = torch.arange(batch).repeat_interleave(tokens)
         hood = build_neighborhood(
-            case['inputs']['pos'][..., 1:].reshape(-1, 2).int(), images,
-            torch.full((batch,), tokens), (tokens,) * batch,
-            (case['config']['h'], case['config']['w']))
+            case['inputs']['pos'][..., 1:].reshape(-1, 2).int(),
+            images,
+            torch.full((batch,), tokens),
+            (tokens,) * batch,
+            (case['config']['h'], case['config']['w']),
+        )
     out, grad, grads = run_layer(case, hood)
     expected = torch.empty_like(out).view(batch, tokens, -1)
-    expected.scatter_(1, case['outputs']['order'][..., None].expand_as(expected),
-                      case['outputs']['feat_out'])
+    expected.scatter_(
+        1, case['outputs']['order'][..., None].expand_as(expected), case['outputs']['feat_out']
+    )
     close(out, expected.flatten(0, 1), 1e-4)
     close(grad, case['outputs']['grad_feat'].flatten(0, 1), 1e-3)
     for key, value in rename(case['outputs']['grads']).items():
@@ -98,14 +117,21 @@ def test_split_step(name):
     allocator = TokenAllocator(config['dim_in'], patch)
     embed = rename_keys(
         {key: value for key, value in state.items() if not key.startswith('token_')},
-        [('rel_pos_emb', 'position'), ('scale_emb', 'scale'),
-         (r'image_patch_projection\.(\w+)', r'image_mlp.0.\1'),
-         (r'high_res_norm1\.(\w+)', r'image_mlp.2.\1'), (r'high_res_mlp\.(.*)', r'image_mlp.3.\1'),
-         (r'high_res_norm2\.(\w+)', r'image_mlp.4.\1')])
+        [
+            ('rel_pos_emb', 'position'),
+            ('scale_emb', 'scale'),
+            (r'image_patch_projection\.(\w+)', r'image_mlp.0.\1'),
+            (r'high_res_norm1\.(\w+)', r'image_mlp.2.\1'),
+            (r'high_res_mlp\.(.*)', r'image_mlp.3.\1'),
+            (r'high_res_norm2\.(\w+)', r'image_mlp.4.\1'),
+        ],
+    )
     embed['position'], embed['scale'] = embed['position'][0], embed['scale'][0, 0]
     allocator.embed.load_state_dict(embed)
-    norm, proj = torch.nn.LayerNorm(config['dim_in']), torch.nn.Linear(config['dim_in'],
-                                                                      config['dim_out'])
+    norm, proj = (
+        torch.nn.LayerNorm(config['dim_in']),
+        torch.nn.Linear(config['dim_in'], config['dim_out']),
+    )
     norm.load_state_dict({k[11:]: v for k, v in state.items() if k.startswith('token_norm.')})
     proj.load_state_dict({k[17:]: v for k, v in state.items() if k.startswith('token_projection.')})
 
@@ -118,11 +144,18 @@ def test_split_step(name):
     allocator.predict = lambda _: scores
     count = int(finest[0].sum())
     lengths = (count,) * batch
-    tokens = TokenSet(feats, places, offsets_from_lengths(lengths, places.device), lengths,
-                      2 * patch, (128 // (2 * patch),) * 2)
+    tokens = TokenSet(
+        feats,
+        places,
+        offsets_from_lengths(lengths, places.device),
+        lengths,
+        2 * patch,
+        (128 // (2 * patch),) * 2,
+    )
     cap = config['upscale_ratio']
-    policy = BatchRatioAllocation(thresholds=(config['threshold'],) * 3, caps=(cap,) * 3,
-                                  inference='batch')
+    policy = BatchRatioAllocation(
+        thresholds=(config['threshold'],) * 3, caps=(cap,) * 3, inference='batch'
+    )
     allocator.train(config['training'])
     parents, children, record = allocator(tokens, case['inputs']['im'], policy, 0)
     assert record.selected_lengths == (outputs['n_split'],) * batch
@@ -142,8 +175,14 @@ def test_split_step(name):
     close(scores.grad, outputs['grad_scores'].gather(1, order).flatten(), 1e-3)
     close(allocator.embed.position.grad, outputs['grads']['rel_pos_emb'][0], 1e-3)
     close(allocator.embed.scale.grad, outputs['grads']['scale_emb'][0, 0], 1e-3)
-    close(allocator.embed.image_mlp[3].fc1.weight.grad,
-          outputs['grads']['high_res_mlp.fc1.weight'], 1e-3)
+    close(
+        allocator.embed.image_mlp[3].fc1.weight.grad,
+        outputs['grads']['high_res_mlp.fc1.weight'],
+        1e-3,
+    )
     if 'image_patch_projection.weight' in outputs['grads']:
-        close(allocator.embed.image_mlp[0].weight.grad,
-              outputs['grads']['image_patch_projection.weight'], 1e-3)
+        close(
+            allocator.embed.image_mlp[0].weight.grad,
+            outputs['grads']['image_patch_projection.weight'],
+            1e-3,
+        )

@@ -9,15 +9,23 @@ from mmseg_arta.structures import MixedTokens, TokenMaps, TokenSet, offsets_from
 
 def level(xy, lengths, patch_size, grid, dim):
     xy = torch.tensor(xy, dtype=torch.int32).view(-1, 2)
-    return TokenSet(torch.randn(len(xy), dim, requires_grad=True), xy,
-                    offsets_from_lengths(lengths, xy.device), lengths, patch_size, grid)
+    return TokenSet(
+        torch.randn(len(xy), dim, requires_grad=True),
+        xy,
+        offsets_from_lengths(lengths, xy.device),
+        lengths,
+        patch_size,
+        grid,
+    )
 
 
 def example(image_size=(32, 64)):
     # One 32 px row of two tokens; the first has four 16 px tokens, one of these 8 px ones.
-    levels = (level([[0, 0], [8, 0]], (2,), 32, (1, 2), 6),
-              level([[0, 0], [4, 0], [0, 4], [4, 4]], (4,), 16, (2, 4), 5),
-              level([[4, 0], [6, 0], [4, 2], [6, 2]], (4,), 8, (4, 8), 3))
+    levels = (
+        level([[0, 0], [8, 0]], (2,), 32, (1, 2), 6),
+        level([[0, 0], [4, 0], [0, 4], [4, 4]], (4,), 16, (2, 4), 5),
+        level([[4, 0], [6, 0], [4, 2], [6, 2]], (4,), 8, (4, 8), 3),
+    )
     return MixedTokens(levels, image_size, (32, 64))
 
 
@@ -25,7 +33,10 @@ def test_every_place_takes_the_finest_token():
     neck, tokens = TokensToMaps((6, 5, 3)), example()
     fine, middle, coarse = neck(tokens)
     assert [tuple(m.shape) for m in (fine, middle, coarse)] == [
-        (1, 3, 4, 8), (1, 5, 2, 4), (1, 6, 1, 2)]
+        (1, 3, 4, 8),
+        (1, 5, 2, 4),
+        (1, 6, 1, 2),
+    ]
     feats = [lv.feats for lv in tokens.levels]
     assert torch.equal(coarse[0, :, 0, 1], feats[0][1])
     assert torch.equal(middle[0, :, 1, 0], feats[1][2])
@@ -43,9 +54,15 @@ def test_maps_carry_their_tokens_and_are_cut_to_the_image():
 
 
 def test_every_parameter_gets_a_gradient_without_fine_tokens_too():
-    backbone = ARTA(dict(dims=(32, 32, 16, 16), num_heads=(1, 1, 1, 1), allocation_depths=(1, 1, 1),
-                         refinement_depths=(1, 1, 1, 1)),
-                    dict(type='ThresholdAllocation', thresholds=(1e9,) * 3))
+    backbone = ARTA(
+        dict(
+            dims=(32, 32, 16, 16),
+            num_heads=(1, 1, 1, 1),
+            allocation_depths=(1, 1, 1),
+            refinement_depths=(1, 1, 1, 1),
+        ),
+        dict(type='ThresholdAllocation', thresholds=(1e9,) * 3),
+    )
     neck = TokensToMaps(backbone.out_channels)
     maps = neck(backbone(torch.randn(1, 3, 32, 32)))
     sum(m.sum() for m in maps).backward()

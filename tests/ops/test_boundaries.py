@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers import load_fixture
 
 from mmseg_arta.ops import boundary_map, boundary_targets, patch_share
+from tests.helpers import load_fixture
 
 FIXTURE = load_fixture('arta/boundary_targets.pt')
 
@@ -31,7 +31,11 @@ def test_diagonal_neighbours_do_not_count():
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[0, 1, 1] = 1
     assert boundary_map(labels)[0].int().tolist() == [
-        [0, 1, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+        [0, 1, 0, 0],
+        [1, 1, 1, 0],
+        [0, 1, 0, 0],
+        [0, 0, 0, 0],
+    ]
 
 
 def test_an_image_without_labels_has_no_boundary():
@@ -46,7 +50,7 @@ def test_tokens_beyond_the_image_get_zero():
 
 
 def test_partial_patches_divide_by_the_whole_patch():
-    assert patch_share(torch.ones(1, 6, 8, dtype=torch.bool), 4).tolist() == [[[1, 1], [.5, .5]]]
+    assert patch_share(torch.ones(1, 6, 8, dtype=torch.bool), 4).tolist() == [[[1, 1], [0.5, 0.5]]]
 
 
 def test_labels_must_have_three_dimensions():

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers import mixed_places
 
 from mmseg_arta.ops import build_neighborhood, cluster_attention
+from tests.helpers import mixed_places
 
 CANVAS = (24, 40)
 
@@ -13,9 +13,17 @@ def make(lengths, heads=2, dim=8, neighbors=3, dtype=torch.float64):
     xy, batch, counts = mixed_places(lengths, CANVAS)
     hood = build_neighborhood(xy, batch, counts, lengths, CANVAS, num_neighbors=neighbors)
     total = sum(lengths)
-    tensors = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in (
-        (total, heads, dim), (total, heads, 2, dim), (heads, 5), (heads,), (heads, dim),
-        (heads, dim))]
+    tensors = [
+        torch.randn(shape, dtype=dtype, requires_grad=True)
+        for shape in (
+            (total, heads, dim),
+            (total, heads, 2, dim),
+            (heads, 5),
+            (heads,),
+            (heads, dim),
+            (heads, dim),
+        )
+    ]
     return tensors, hood
 
 
@@ -23,14 +31,18 @@ def plain(q, kv, weight, bias, blank_k, blank_v, hood, clamp=5.0):
     """The definition, token by token."""
     out = []
     for row in range(q.shape[0]):
-        members = [m for c in hood.neighbors[row].tolist() if c >= 0
-                   for m in range(int(hood.start[c]), int(hood.start[c + 1]))]
+        members = [
+            m
+            for c in hood.neighbors[row].tolist()
+            if c >= 0
+            for m in range(int(hood.start[c]), int(hood.start[c + 1]))
+        ]
         delta = (hood.xy[members] - hood.xy[row]).to(q.dtype)
         dist = delta.norm(dim=1)
         sin = torch.where(dist > 0, delta[:, 1] / dist, 0)
         cos = torch.where(dist > 0, delta[:, 0] / dist, 0)
         feats = torch.stack((delta[:, 0], delta[:, 1], dist, sin, cos), 1)
-        scaled = q[row] / q.shape[2]**0.5
+        scaled = q[row] / q.shape[2] ** 0.5
         logits = torch.einsum('hd,mhd->mh', scaled, kv[members, :, 0]) + feats @ weight.T + bias
         blank = (scaled * blank_k).sum(-1)
         blank = blank if clamp is None else blank.clamp(-clamp, clamp)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers import load_fixture, mixed_places
 
 from mmseg_arta.ops import balanced_clusters, build_neighborhood, nearest_clusters
 from mmseg_arta.ops.reference.clusters import cluster_starts
+from tests.helpers import load_fixture, mixed_places
 
 FIXTURE = load_fixture('arta/space_filling_cluster.pt')
 NEAREST = load_fixture('arta/nearest_clusters.pt')
@@ -17,9 +17,13 @@ def test_order_is_that_of_the_published_sort_key(name):
     case = FIXTURE[name]
     batch, tokens, _ = case['pos'].shape
     images = torch.arange(batch).repeat_interleave(tokens)
-    order, start = balanced_clusters(case['pos'].flatten(0, 1).int(), images,
-                                     torch.full((batch,), tokens), (case['h'], case['w']),
-                                     case['m'])
+    order, start = balanced_clusters(
+        case['pos'].flatten(0, 1).int(),
+        images,
+        torch.full((batch,), tokens),
+        (case['h'], case['w']),
+        case['m'],
+    )
     local = order.view(batch, tokens) - torch.arange(batch)[:, None] * tokens
     # The published key is rounded to float32, so that it ties where ours may not:
     # walking it in our order it must never fall by more than that rounding.
@@ -47,9 +51,10 @@ def test_an_image_does_not_depend_on_its_batch(lengths):
     row = 0
     for image, length in enumerate(lengths):
         mine = torch.where(batch == image)[0]
-        alone, _ = balanced_clusters(xy[mine], torch.zeros(length, dtype=torch.long),
-                                     torch.tensor([length]), (24, 40))
-        assert torch.equal(mine[alone], order[row:row + length])
+        alone, _ = balanced_clusters(
+            xy[mine], torch.zeros(length, dtype=torch.long), torch.tensor([length]), (24, 40)
+        )
+        assert torch.equal(mine[alone], order[row : row + length])
         row += length
 
 
@@ -64,8 +69,9 @@ def test_mirrored_places_tie_and_keep_their_order():
     # below it: floating point may not tell them apart.
     xy = torch.tensor([[5, 6], [5, 3]] * 4 + [[x, 4] for x in range(40)], dtype=torch.int32)
     for flipped in (xy, torch.stack((xy[:, 0], 9 - xy[:, 1]), 1)):
-        order, _ = balanced_clusters(flipped, torch.zeros(48, dtype=torch.long),
-                                     torch.tensor([48]), (10, 60))
+        order, _ = balanced_clusters(
+            flipped, torch.zeros(48, dtype=torch.long), torch.tensor([48]), (10, 60)
+        )
         ranks = [i for i in order.tolist() if i < 8]
         assert ranks == sorted(ranks)
 
@@ -87,8 +93,16 @@ def test_nearest_clusters_are_exact_and_stay_in_their_image(lengths):
     first = 0
     for image, length in enumerate(lengths):
         clusters = -(-length // 8)
-        centers = torch.stack([hood.xy[hood.start[c]:hood.start[c + 1]].double().mean(0)
-                               for c in range(first, first + clusters)]) if clusters else None
+        centers = (
+            torch.stack(
+                [
+                    hood.xy[hood.start[c] : hood.start[c + 1]].double().mean(0)
+                    for c in range(first, first + clusters)
+                ]
+            )
+            if clusters
+            else None
+        )
         for row in torch.where(hood.batch == image)[0].tolist():
             distance = (centers - hood.xy[row]).square().sum(1)
             expected = distance.sort(stable=True).indices[:4] + first

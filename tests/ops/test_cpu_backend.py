@@ -21,13 +21,19 @@ def no_library(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures('cpu_kernels')
 class TestBuilt:
-
     def test_available(self):
         assert available_backends() == {'reference': '', 'cpu': ''}
 
-    @pytest.mark.parametrize('dtype, expected', [
-        (torch.float32, 'cpu'), (torch.bfloat16, 'cpu'), (torch.float16, 'cpu'),
-        (torch.float64, 'reference')], ids=str)
+    @pytest.mark.parametrize(
+        'dtype, expected',
+        [
+            (torch.float32, 'cpu'),
+            (torch.bfloat16, 'cpu'),
+            (torch.float16, 'cpu'),
+            (torch.float64, 'reference'),
+        ],
+        ids=str,
+    )
     def test_best_back_end(self, dtype, expected):
         assert chosen_backend('cluster_attention', FLOAT.to(dtype)) == expected
         assert uses_reference('cluster_attention', FLOAT.to(dtype)) == (expected == 'reference')
@@ -44,15 +50,20 @@ class TestBuilt:
 
     def test_forced_on_another_device(self, monkeypatch):
         monkeypatch.setenv('MMSEG_ARTA_OPS', 'cpu')
-        with pytest.raises(RuntimeError, match='works on cpu tensors, cluster_attention was given '
-                           'meta tensors'):
+        with pytest.raises(
+            RuntimeError, match='works on cpu tensors, cluster_attention was given meta tensors'
+        ):
             uses_reference('cluster_attention', FLOAT.to('meta'))
 
     def test_reasons(self):
         assert explain('gather_patches', 'cpu', torch.float32) == (
-            'reference', {'cpu': 'does not have this op'})
+            'reference',
+            {'cpu': 'does not have this op'},
+        )
         assert explain('cluster_attention', 'cuda', torch.float32) == (
-            'reference', {'cpu': 'for cpu tensors'})
+            'reference',
+            {'cpu': 'for cpu tensors'},
+        )
 
     def test_table(self, capsys):
         command.main([])
@@ -74,7 +85,6 @@ class TestBuilt:
 
 @pytest.mark.usefixtures('no_library')
 class TestNotBuilt:
-
     def test_falls_back(self):
         assert 'are not built' in available_backends()['cpu']
         assert uses_reference('cluster_attention', FLOAT)
@@ -106,7 +116,6 @@ def test_unknown_back_end(monkeypatch):
 
 
 class TestBuild:
-
     def test_named_compiler_is_missing(self, monkeypatch):
         monkeypatch.setenv('CXX', 'no-such-compiler -O2')
         with pytest.raises(build.BuildError, match="CXX='no-such-compiler' is not found"):
@@ -148,8 +157,9 @@ class TestBuild:
         # Only the kernels, which are chosen at run time, may use more than every x86 has.
         assert all('-mavx' not in c or 'attention_kernel.cpp' in c for c in commands)
 
-    @pytest.mark.parametrize('value, built', [('', True), ('auto', True), ('cpu', True),
-                                              ('none', False)])
+    @pytest.mark.parametrize(
+        'value, built', [('', True), ('auto', True), ('cpu', True), ('none', False)]
+    )
     def test_installation(self, tmp_path, monkeypatch, value, built):
         monkeypatch.setenv('MMSEG_ARTA_BUILD_OPS', value)
         monkeypatch.setattr(build, 'build', lambda target: target / build.LIBRARY)
@@ -166,8 +176,9 @@ class TestBuild:
         with pytest.raises(build.BuildError, match='is not found'):
             build.build_for_install(tmp_path)
 
-    @pytest.mark.parametrize('value, message', [('cuda', 'no CUDA kernels'),
-                                                ('gpu', 'expected auto, cpu, cuda or none')])
+    @pytest.mark.parametrize(
+        'value, message', [('cuda', 'no CUDA kernels'), ('gpu', 'expected auto, cpu, cuda or none')]
+    )
     def test_installation_of_what_there_is_not(self, tmp_path, monkeypatch, value, message):
         monkeypatch.setenv('MMSEG_ARTA_BUILD_OPS', value)
         with pytest.raises(build.BuildError, match=message):

@@ -39,8 +39,14 @@ def make(lengths, heads, dim, cluster_size=8, neighbors=6, clamp=5.0, scale=1.0,
     xy = (xy >> level << level).int()
     hood = build_neighborhood(xy, batch, counts, lengths, CANVAS, cluster_size, neighbors)
     total = sum(lengths)
-    shapes = ((total, heads, dim), (total, heads, 2, dim), (heads, 5), (heads,), (heads, dim),
-              (heads, dim))
+    shapes = (
+        (total, heads, dim),
+        (total, heads, 2, dim),
+        (heads, 5),
+        (heads,),
+        (heads, dim),
+        (heads, dim),
+    )
     torch.manual_seed(seed)
     tensors = [torch.randn(shape) for shape in shapes]
     tensors[0] *= scale
@@ -64,18 +70,24 @@ def run(function, tensors, hood, clamp, grad_out):
 def compare(tensors, hood, clamp, tolerance=1e-5):
     """C++ in float32 against the reference in float64, relative to each tensor's largest."""
     grad_out = torch.randn(tensors[0].shape)
-    expected = run(reference.cluster_attention, [t.double() for t in tensors], hood, clamp,
-                   grad_out)
+    expected = run(
+        reference.cluster_attention, [t.double() for t in tensors], hood, clamp, grad_out
+    )
     found = run(cpu.cluster_attention, tensors, hood, clamp, grad_out)
-    largest = {name: float(value.abs().max()) if value.numel() else 0.0
-               for name, value in expected.items()}
+    largest = {
+        name: float(value.abs().max()) if value.numel() else 0.0 for name, value in expected.items()
+    }
     # Gradients of biases are sums over all pairs that nearly cancel: measure by the larger one.
     largest['bias_bias'] = max(largest['bias_bias'], largest['bias_weight'])
     for name, value in expected.items():
         assert found[name].dtype == torch.float32
         torch.testing.assert_close(
-            found[name].double(), value, rtol=0, atol=tolerance * max(largest[name], 1e-2),
-            msg=lambda message, name=name: f'{name}: {message}')
+            found[name].double(),
+            value,
+            rtol=0,
+            atol=tolerance * max(largest[name], 1e-2),
+            msg=lambda message, name=name: f'{name}: {message}',
+        )
 
 
 @pytest.fixture(params=['base', 'avx2', 'avx512'])
@@ -157,8 +169,11 @@ def test_results_do_not_depend_on_the_number_of_threads():
             results.append(run(cpu.cluster_attention, tensors, hood, clamp, grad_out))
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(result[name], value) for result in results[1:]
-               for name, value in results[0].items())
+    assert all(
+        torch.equal(result[name], value)
+        for result in results[1:]
+        for name, value in results[0].items()
+    )
 
 
 def test_the_door_takes_this_back_end(monkeypatch):
@@ -186,8 +201,9 @@ def test_opcheck(lengths):
 
 def test_compiles_into_one_graph():
     tensors, hood, clamp = make((50, 31), 2, 8)
-    compiled = torch.compile(lambda *t: cluster_attention(*t, hood, clamp) * 2, fullgraph=True,
-                             backend='aot_eager')
+    compiled = torch.compile(
+        lambda *t: cluster_attention(*t, hood, clamp) * 2, fullgraph=True, backend='aot_eager'
+    )
     torch.testing.assert_close(compiled(*tensors), cluster_attention(*tensors, hood, clamp) * 2)
 
 

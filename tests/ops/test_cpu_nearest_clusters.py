@@ -17,7 +17,7 @@ def uniform(count, side):
 
 def clumped(count, side):
     """Most tokens in one corner, few far away: buckets from empty to crowded."""
-    return (torch.rand(count, 2)**6 * side).int()
+    return (torch.rand(count, 2) ** 6 * side).int()
 
 
 def on_a_line(count, side):
@@ -57,8 +57,11 @@ def test_equal_to_the_reference(places, seed):
 
 @pytest.mark.parametrize('lengths', [(), (0,), (0, 3, 0), (1,), (1, 1), (8,), (9, 0, 17)], ids=str)
 def test_few_tokens(lengths):
-    xy, start = clustered(lengths, uniform, 16) if lengths else (
-        torch.zeros((0, 2), dtype=torch.int32), torch.zeros(1, dtype=torch.int64))
+    xy, start = (
+        clustered(lengths, uniform, 16)
+        if lengths
+        else (torch.zeros((0, 2), dtype=torch.int32), torch.zeros(1, dtype=torch.int64))
+    )
     found = cpu.nearest_clusters(xy, start, lengths, 8, 6)
     assert torch.equal(found, reference.nearest_clusters(xy, start, lengths, 8, 6))
 

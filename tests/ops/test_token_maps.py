@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers import grid_tokens
 
 from mmseg_arta.ops import finest_token_map
 from mmseg_arta.structures import TokenSet, offsets_from_lengths
+from tests.helpers import grid_tokens
 
 
 def level(xy, lengths, patch_size, grid):
     xy = torch.tensor(xy, dtype=torch.int32).view(-1, 2)
-    return TokenSet(torch.zeros(len(xy), 1), xy, offsets_from_lengths(lengths, xy.device), lengths,
-                    patch_size, grid)
+    return TokenSet(
+        torch.zeros(len(xy), 1),
+        xy,
+        offsets_from_lengths(lengths, xy.device),
+        lengths,
+        patch_size,
+        grid,
+    )
 
 
 def test_the_finest_token_wins():

@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmseg_arta.structures import (MixedTokens, TokenMaps, TokenSet, batch_index, full_grid,
-                                   offsets_from_lengths, tokens_of)
+from mmseg_arta.structures import (
+    MixedTokens,
+    TokenMaps,
+    TokenSet,
+    batch_index,
+    full_grid,
+    offsets_from_lengths,
+    tokens_of,
+)
 
 CPU = torch.device('cpu')
 
@@ -30,7 +37,7 @@ def test_points_are_their_own_centres():
 
 
 def test_from_map_is_raster_order_per_image():
-    maps = torch.arange(2 * 1 * 2 * 3.).view(2, 1, 2, 3)
+    maps = torch.arange(2 * 1 * 2 * 3.0).view(2, 1, 2, 3)
     level = TokenSet.from_map(maps, 8)
     assert level.feats[:, 0].tolist() == list(range(12))
     assert level.xy[:6].tolist() == [[0, 0], [2, 0], [4, 0], [0, 2], [2, 2], [4, 2]]
@@ -38,15 +45,24 @@ def test_from_map_is_raster_order_per_image():
     assert level.lengths == (6, 6)
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(feats=torch.zeros(3, 2)), 'feats must be'),
-    (dict(xy=torch.zeros(4, 3)), 'xy must be'),
-    (dict(offsets=torch.zeros(4)), 'offsets must be'),
-    (dict(kind='pixel'), "kind must be 'patch' or 'point'"),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(feats=torch.zeros(3, 2)), 'feats must be'),
+        (dict(xy=torch.zeros(4, 3)), 'xy must be'),
+        (dict(offsets=torch.zeros(4)), 'offsets must be'),
+        (dict(kind='pixel'), "kind must be 'patch' or 'point'"),
+    ],
+)
 def test_inconsistent_fields_are_refused(change, message):
-    good = dict(feats=torch.zeros(4, 2), xy=torch.zeros(4, 2, dtype=torch.int32),
-                offsets=torch.tensor([0, 1, 4]), lengths=(1, 3), patch_size=8, grid=(2, 2))
+    good = dict(
+        feats=torch.zeros(4, 2),
+        xy=torch.zeros(4, 2, dtype=torch.int32),
+        offsets=torch.tensor([0, 1, 4]),
+        lengths=(1, 3),
+        patch_size=8,
+        grid=(2, 2),
+    )
     TokenSet(**good)
     with pytest.raises(ValueError, match=message):
         TokenSet(**{**good, **change})

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
-from mmseg.registry import HOOKS
 from mmengine.runner import Runner
+from mmseg.registry import HOOKS
 
 from ...structures import MixedTokens
 from ..drawing import color_labels, draw_round, panel
@@ -31,8 +31,9 @@ class TokenPictureHook(TokenRecorderHook):
         out_dir: folder below the run's work directory.
     """
 
-    def __init__(self, interval: int = 50, max_images: int = 4,
-                 out_dir: str = 'token_pictures') -> None:
+    def __init__(
+        self, interval: int = 50, max_images: int = 4, out_dir: str = 'token_pictures'
+    ) -> None:
         super().__init__()
         self.interval = interval
         self.max_images = max_images
@@ -49,18 +50,29 @@ class TokenPictureHook(TokenRecorderHook):
         """Start counting anew."""
         self.before_val_epoch(runner)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Sequence[Any] | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
         """Write the pictures of a validation batch."""
         self._after_eval_iter(runner, 'val', outputs or [])
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Sequence[Any] | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
         """Write the pictures of a test batch."""
         self._after_eval_iter(runner, 'test', outputs or [])
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Let go of a training step's tokens."""
         self.take()
 
@@ -68,9 +80,11 @@ class TokenPictureHook(TokenRecorderHook):
         taken = self.take()
         if len(taken) != 1:
             if taken and not self._told:
-                runner.logger.info('TokenPictureHook: no pictures, since the backbone ran '
-                                   f'{len(taken)} times for one batch (slide inference or '
-                                   'test-time augmentation)')
+                runner.logger.info(
+                    'TokenPictureHook: no pictures, since the backbone ran '
+                    f'{len(taken)} times for one batch (slide inference or '
+                    'test-time augmentation)'
+                )
                 self._told = True
             self._seen += len(samples)
             return
@@ -86,8 +100,9 @@ class TokenPictureHook(TokenRecorderHook):
             self._seen += 1
 
     @staticmethod
-    def picture(tokens: MixedTokens, index: int, sample: Any,
-                palette: Sequence[Sequence[int]]) -> np.ndarray:
+    def picture(
+        tokens: MixedTokens, index: int, sample: Any, palette: Sequence[Sequence[int]]
+    ) -> np.ndarray:
         """The panel of one image, ``(H, W, 3)`` uint8 RGB.
 
         Args:

@@ -36,9 +36,11 @@ class TokenRecorderHook(Hook):
 
     def _record(self, module: nn.Module, args: Any, output: Any) -> None:
         if not isinstance(output, MixedTokens):
-            raise TypeError(f'{type(self).__name__} needs a backbone that returns MixedTokens, '
-                            f'{type(module).__name__} returned {type(output).__name__}: remove '
-                            'the hook from custom_hooks')
+            raise TypeError(
+                f'{type(self).__name__} needs a backbone that returns MixedTokens, '
+                f'{type(module).__name__} returned {type(output).__name__}: remove '
+                'the hook from custom_hooks'
+            )
         self._tokens.append(output)
 
     def take(self) -> list[MixedTokens]:

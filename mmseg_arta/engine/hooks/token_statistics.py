@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from mmengine import dist
 from mmengine.logging import MessageHub
-from mmseg.registry import HOOKS
 from mmengine.runner import Runner
+from mmseg.registry import HOOKS
 from torch import nn
 
 from ...models.decode_heads import BoundaryScoreHead
@@ -53,8 +53,9 @@ class TokenStatisticsHook(TokenRecorderHook):
         """Forget forward passes that belong to no training step."""
         self.take()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Record one training step."""
         taken = self.take()
         if not taken or not self.every_n_train_iters(runner, self.interval):
@@ -63,13 +64,23 @@ class TokenStatisticsHook(TokenRecorderHook):
         for name, value in round_statistics(taken[-1]).items():
             hub.update_scalar(f'train/{name}', value)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Sequence[Any] | None = None) -> None:
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
         """Record one validation batch."""
         self._after_eval_iter(outputs)
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Sequence[Any] | None = None) -> None:
+    def after_test_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
         """Record one test batch."""
         self._after_eval_iter(outputs)
 
@@ -93,8 +104,10 @@ class TokenStatisticsHook(TokenRecorderHook):
         labels = labels_on_canvas(samples, tokens)
         edges = boundary_map(labels)
         generator = torch.Generator().manual_seed(self.seed + self._images.get('edges', 0))
-        covers = {'boundary_covered': token_cover(tokens.levels[-1], tokens.canvas),
-                  'boundary_covered_random': random_tokens_like(tokens, generator)}
+        covers = {
+            'boundary_covered': token_cover(tokens.levels[-1], tokens.canvas),
+            'boundary_covered_random': random_tokens_like(tokens, generator),
+        }
         # Weighted by boundary pixels: a share of all of them, not a mean of shares.
         pixels = int(edges.sum())
         for name, cover in covers.items():
@@ -109,8 +122,7 @@ class TokenStatisticsHook(TokenRecorderHook):
         hub = MessageHub.get_current_instance()
         lines = []
         for name in sorted(self._sums):
-            pair = torch.tensor([self._sums[name], float(self._images[name])],
-                                dtype=torch.float64)
+            pair = torch.tensor([self._sums[name], float(self._images[name])], dtype=torch.float64)
             dist.all_reduce(pair)
             if pair[1] == 0:
                 continue
@@ -145,5 +157,6 @@ def check_allocator_supervision(model: nn.Module) -> None:
     if not any(isinstance(module, BoundaryScoreHead) for module in model.modules()):
         raise ValueError(
             'the allocator would never learn: backbone.straight_through is False and no '
-            "auxiliary_head is a BoundaryScoreHead. Add auxiliary_head=dict(type="
-            "'BoundaryScoreHead') or set straight_through=True")
+            'auxiliary_head is a BoundaryScoreHead. Add auxiliary_head=dict(type='
+            "'BoundaryScoreHead') or set straight_through=True"
+        )

@@ -27,9 +27,15 @@ class TokenAllocator(nn.Module):
         image_hidden: see :class:`SubPatchEmbed`.
     """
 
-    def __init__(self, dim: int, patch_size: int, straight_through: bool = True,
-                 use_image: bool = True, use_parent: bool = True,
-                 image_hidden: str = 'pixels') -> None:
+    def __init__(
+        self,
+        dim: int,
+        patch_size: int,
+        straight_through: bool = True,
+        use_image: bool = True,
+        use_parent: bool = True,
+        image_hidden: str = 'pixels',
+    ) -> None:
         super().__init__()
         self.patch_size = patch_size
         self.straight_through = straight_through
@@ -41,8 +47,9 @@ class TokenAllocator(nn.Module):
         with torch.autocast(feats.device.type, enabled=False):
             return self.score(feats.to(self.score.layers[0].weight.dtype)).to(torch.float32)
 
-    def forward(self, tokens: TokenSet, image: Tensor, policy: AllocationPolicy,
-                round_index: int) -> tuple[TokenSet, TokenSet, AllocationRound]:
+    def forward(
+        self, tokens: TokenSet, image: Tensor, policy: AllocationPolicy, round_index: int
+    ) -> tuple[TokenSet, TokenSet, AllocationRound]:
         """Allocate finer tokens.
 
         Args:
@@ -67,14 +74,28 @@ class TokenAllocator(nn.Module):
             parents = parents * self._gate(scores, selected, batch, tokens.batch_size)[:, None]
         grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
         xy, image_of, parent, corner = split_selected(
-            selected, sum(chosen), tokens.xy, batch, self.patch_size // FINEST_PATCH,
-            image.shape[3] // FINEST_PATCH)
+            selected,
+            sum(chosen),
+            tokens.xy,
+            batch,
+            self.patch_size // FINEST_PATCH,
+            image.shape[3] // FINEST_PATCH,
+        )
         feats = self.embed(parents, image, xy, image_of, parent, corner)
         offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)
-        children = TokenSet(feats, xy, offsets, tuple(4 * count for count in chosen),
-                            self.patch_size, grid)
-        record = AllocationRound(scores, selected, tokens.xy, tokens.offsets, tokens.lengths,
-                                 chosen, tokens.patch_size, tokens.grid)
+        children = TokenSet(
+            feats, xy, offsets, tuple(4 * count for count in chosen), self.patch_size, grid
+        )
+        record = AllocationRound(
+            scores,
+            selected,
+            tokens.xy,
+            tokens.offsets,
+            tokens.lengths,
+            chosen,
+            tokens.patch_size,
+            tokens.grid,
+        )
         return tokens.with_feats(parents), children, record
 
     @staticmethod

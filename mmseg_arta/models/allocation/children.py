@@ -31,8 +31,14 @@ class SubPatchEmbed(nn.Module):
         ValueError: for another ``image_hidden``.
     """
 
-    def __init__(self, dim: int, patch_size: int, use_image: bool = True,
-                 use_parent: bool = True, image_hidden: str = 'pixels') -> None:
+    def __init__(
+        self,
+        dim: int,
+        patch_size: int,
+        use_image: bool = True,
+        use_parent: bool = True,
+        image_hidden: str = 'pixels',
+    ) -> None:
         super().__init__()
         if image_hidden not in ('pixels', 'dim'):
             raise ValueError(f"image_hidden must be 'pixels' or 'dim', found {image_hidden!r}")
@@ -45,11 +51,22 @@ class SubPatchEmbed(nn.Module):
             pixels = 3 * patch_size * patch_size
             hidden = max(dim, pixels) if image_hidden == 'pixels' else dim
             self.image_mlp = nn.Sequential(
-                nn.Linear(pixels, hidden), nn.GELU(), nn.LayerNorm(hidden),
-                Mlp(hidden, dim, dim), nn.LayerNorm(dim))
+                nn.Linear(pixels, hidden),
+                nn.GELU(),
+                nn.LayerNorm(hidden),
+                Mlp(hidden, dim, dim),
+                nn.LayerNorm(dim),
+            )
 
-    def forward(self, parents: Tensor, image: Tensor, xy: Tensor, batch: Tensor,
-                parent: Tensor, corner: Tensor) -> Tensor:
+    def forward(
+        self,
+        parents: Tensor,
+        image: Tensor,
+        xy: Tensor,
+        batch: Tensor,
+        parent: Tensor,
+        corner: Tensor,
+    ) -> Tensor:
         """Features of new tokens, ``(T, C)``.
 
         Args:
@@ -69,8 +86,9 @@ class SubPatchEmbed(nn.Module):
         return feats
 
 
-def split_selected(selected: Tensor, total: int, xy: Tensor, batch: Tensor, unit: int,
-                   columns: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def split_selected(
+    selected: Tensor, total: int, xy: Tensor, batch: Tensor, unit: int, columns: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Places of the four sub-patches of every selected token, in raster order per image.
 
     Args:

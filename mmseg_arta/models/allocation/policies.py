@@ -56,8 +56,10 @@ class AllocationPolicy(Protocol):
 
 def _check_length(name: str, values: Sequence[float], rounds: int) -> None:
     if len(values) != rounds:
-        raise ValueError(f'{name} must hold one value per allocation round: expected {rounds}, '
-                         f'found {len(values)} ({list(values)})')
+        raise ValueError(
+            f'{name} must hold one value per allocation round: expected {rounds}, '
+            f'found {len(values)} ({list(values)})'
+        )
 
 
 def _check_shares(name: str, values: Sequence[float]) -> None:
@@ -104,12 +106,17 @@ class BatchRatioAllocation:
             count rounded down in single precision.
     """
 
-    def __init__(self, thresholds: Sequence[float] = (0.005, 0.01, 0.02),
-                 caps: Sequence[float] = (0.85, 0.7, 0.6), floor: float = 0.1,
-                 inference: str = 'image') -> None:
+    def __init__(
+        self,
+        thresholds: Sequence[float] = (0.005, 0.01, 0.02),
+        caps: Sequence[float] = (0.85, 0.7, 0.6),
+        floor: float = 0.1,
+        inference: str = 'image',
+    ) -> None:
         if inference not in ('image', 'batch'):
-            raise ValueError("BatchRatioAllocation.inference must be 'image' or 'batch', "
-                             f'found {inference!r}')
+            raise ValueError(
+                f"BatchRatioAllocation.inference must be 'image' or 'batch', found {inference!r}"
+            )
         self.thresholds = tuple(float(value) for value in thresholds)
         self.caps = tuple(float(value) for value in caps)
         self.floor = float(floor)
@@ -135,5 +142,7 @@ class BatchRatioAllocation:
         return segment_top(candidates.scores, candidates.batch, candidates.offsets, keep)
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(thresholds={self.thresholds}, caps={self.caps}, '
-                f'floor={self.floor}, inference={self.inference!r})')
+        return (
+            f'{type(self).__name__}(thresholds={self.thresholds}, caps={self.caps}, '
+            f'floor={self.floor}, inference={self.inference!r})'
+        )

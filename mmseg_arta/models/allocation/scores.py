@@ -18,9 +18,14 @@ class BoundaryScorePredictor(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim),
-            nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim),
-            nn.Linear(dim, 1))
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.LayerNorm(dim),
+            nn.Linear(dim, dim),
+            nn.GELU(),
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C)`` to ``(N,)``."""

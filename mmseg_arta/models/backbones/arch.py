@@ -33,24 +33,32 @@ class MixedEncoderArch:
     num_neighbor_clusters: int = 6
 
     def __post_init__(self) -> None:
-        for name, expected in (('dims', 4), ('num_heads', 4), ('allocation_depths', 3),
-                               ('refinement_depths', 4)):
+        for name, expected in (
+            ('dims', 4),
+            ('num_heads', 4),
+            ('allocation_depths', 3),
+            ('refinement_depths', 4),
+        ):
             values = getattr(self, name)
             if len(values) != expected or any(int(v) != v or v < 1 for v in values):
-                raise ValueError(f'arch: {name} must hold {expected} positive integers, '
-                                 f'found {list(values)}')
+                raise ValueError(
+                    f'arch: {name} must hold {expected} positive integers, found {list(values)}'
+                )
             object.__setattr__(self, name, tuple(int(v) for v in values))
         for dim, heads in zip(self.dims, self.num_heads, strict=True):
             if dim % heads:
-                raise ValueError(f'arch: dims must be divisible by num_heads, found {dim} channels '
-                                 f'and {heads} heads')
+                raise ValueError(
+                    f'arch: dims must be divisible by num_heads, found {dim} channels '
+                    f'and {heads} heads'
+                )
         for name in ('cluster_size', 'num_neighbor_clusters'):
             if getattr(self, name) < 1:
                 raise ValueError(f'arch: {name} must be at least 1, found {getattr(self, name)}')
 
 
-def resolve_arch(arch: str | Mapping[str, Any],
-                 presets: Mapping[str, MixedEncoderArch]) -> MixedEncoderArch:
+def resolve_arch(
+    arch: str | Mapping[str, Any], presets: Mapping[str, MixedEncoderArch]
+) -> MixedEncoderArch:
     """An arch from its name or from a dict with the fields of :class:`MixedEncoderArch`.
 
     Raises:
@@ -58,8 +66,9 @@ def resolve_arch(arch: str | Mapping[str, Any],
     """
     if isinstance(arch, str):
         if arch not in presets:
-            raise ValueError(f'arch={arch!r} is unknown: expected one of {sorted(presets)} or a '
-                             'dict')
+            raise ValueError(
+                f'arch={arch!r} is unknown: expected one of {sorted(presets)} or a dict'
+            )
         return presets[arch]
     known = [f.name for f in fields(MixedEncoderArch)]
     unknown = sorted(set(arch) - set(known))
@@ -71,11 +80,17 @@ def resolve_arch(arch: str | Mapping[str, Any],
     return MixedEncoderArch(**arch)
 
 
-def _arch(dims: tuple[int, ...], allocation: tuple[int, ...], refinement: tuple[int, ...],
-          mlp_ratio: float, layer_scale_init: float) -> MixedEncoderArch:
+def _arch(
+    dims: tuple[int, ...],
+    allocation: tuple[int, ...],
+    refinement: tuple[int, ...],
+    mlp_ratio: float,
+    layer_scale_init: float,
+) -> MixedEncoderArch:
     # Heads are 32 channels wide in every published size.
-    return MixedEncoderArch(dims, allocation, refinement, tuple(dim // 32 for dim in dims),
-                            mlp_ratio, layer_scale_init)
+    return MixedEncoderArch(
+        dims, allocation, refinement, tuple(dim // 32 for dim in dims), mlp_ratio, layer_scale_init
+    )
 
 
 ARTA_ARCHS = {

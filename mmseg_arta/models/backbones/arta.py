@@ -56,16 +56,24 @@ class ARTA(BaseModule):
 
     archs = ARTA_ARCHS
 
-    def __init__(self, arch: str | Mapping[str, Any] = 'tiny',
-                 allocation: Mapping[str, Any] | AllocationPolicy | None = None,
-                 patch_embed: str = 'conv', straight_through: bool = True,
-                 use_image: bool = True, use_parent: bool = True, image_hidden: str = 'pixels',
-                 drop_path_rate: float = 0.3, with_cp: bool = False,
-                 init_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'tiny',
+        allocation: Mapping[str, Any] | AllocationPolicy | None = None,
+        patch_embed: str = 'conv',
+        straight_through: bool = True,
+        use_image: bool = True,
+        use_parent: bool = True,
+        image_hidden: str = 'pixels',
+        drop_path_rate: float = 0.3,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if patch_embed not in _PATCH_EMBEDS:
-            raise ValueError(f'patch_embed must be one of {sorted(_PATCH_EMBEDS)}, '
-                             f'found {patch_embed!r}')
+            raise ValueError(
+                f'patch_embed must be one of {sorted(_PATCH_EMBEDS)}, found {patch_embed!r}'
+            )
         self.arch = resolve_arch(arch, self.archs)
         self.straight_through = straight_through
         self.policy = self._build_policy(allocation)
@@ -74,34 +82,59 @@ class ARTA(BaseModule):
 
         depths = (*self.arch.allocation_depths, *self.arch.refinement_depths)
         rates = [drop_path_rate * i / (sum(depths) - 1) for i in range(sum(depths))]
-        per_round = [rates[sum(depths[:j]):sum(depths[:j + 1])] for j in range(len(depths))]
+        per_round = [rates[sum(depths[:j]) : sum(depths[: j + 1])] for j in range(len(depths))]
 
         def build(kind: type[nn.Module], index: int, in_dim: int | None, level: int) -> nn.Module:
-            return kind(in_dim, dims[level], heads[level], per_round[index], self.arch.mlp_ratio,
-                        self.arch.layer_scale_init, with_cp)
+            return kind(
+                in_dim,
+                dims[level],
+                heads[level],
+                per_round[index],
+                self.arch.mlp_ratio,
+                self.arch.layer_scale_init,
+                with_cp,
+            )
 
         self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0])
         self.allocators = nn.ModuleList(
-            TokenAllocator(dims[r], _COARSEST_PATCH >> (r + 1), straight_through, use_image,
-                           use_parent, image_hidden) for r in range(_ROUNDS))
+            TokenAllocator(
+                dims[r],
+                _COARSEST_PATCH >> (r + 1),
+                straight_through,
+                use_image,
+                use_parent,
+                image_hidden,
+            )
+            for r in range(_ROUNDS)
+        )
         # The last allocation round's blocks are those of the first refinement round.
-        self.allocation_rounds = nn.ModuleList([
-            build(ViTRound, 0, None, 0), build(ClusterRound, 1, dims[0], 1),
-            build(ClusterRound, 2, dims[1], 2)])
-        self.refinement_rounds = nn.ModuleList([
-            build(ClusterRound, 3, dims[2], 3),
-            build(ClusterRound, 4, dims[3] + dims[2], 2),
-            build(ClusterRound, 5, dims[2] + dims[1], 1),
-            build(ViTRound, 6, dims[1] + dims[0], 0)])
+        self.allocation_rounds = nn.ModuleList(
+            [
+                build(ViTRound, 0, None, 0),
+                build(ClusterRound, 1, dims[0], 1),
+                build(ClusterRound, 2, dims[1], 2),
+            ]
+        )
+        self.refinement_rounds = nn.ModuleList(
+            [
+                build(ClusterRound, 3, dims[2], 3),
+                build(ClusterRound, 4, dims[3] + dims[2], 2),
+                build(ClusterRound, 5, dims[2] + dims[1], 1),
+                build(ViTRound, 6, dims[1] + dims[0], 0),
+            ]
+        )
 
-    def _build_policy(self, allocation: Mapping[str, Any] | AllocationPolicy | None
-                      ) -> AllocationPolicy:
+    def _build_policy(
+        self, allocation: Mapping[str, Any] | AllocationPolicy | None
+    ) -> AllocationPolicy:
         if allocation is None:
             allocation = dict(type='ThresholdAllocation')
         policy = MODELS.build(dict(allocation)) if isinstance(allocation, Mapping) else allocation
         if not isinstance(policy, AllocationPolicy):
-            raise ValueError('allocation must be an allocation policy or its config, '
-                             f'found {type(policy).__name__}')
+            raise ValueError(
+                'allocation must be an allocation policy or its config, '
+                f'found {type(policy).__name__}'
+            )
         policy.check_rounds(_ROUNDS)
         return policy
 
@@ -139,11 +172,13 @@ class ARTA(BaseModule):
             ValueError: for an empty image or batch.
         """
         if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError('ARTA needs images (B, 3, H, W) without empty sides, '
-                             f'found {tuple(image.shape)}')
+            raise ValueError(
+                f'ARTA needs images (B, 3, H, W) without empty sides, found {tuple(image.shape)}'
+            )
         image_size = (image.shape[2], image.shape[3])
-        image = F.pad(image, (0, -image.shape[3] % _COARSEST_PATCH,
-                              0, -image.shape[2] % _COARSEST_PATCH))
+        image = F.pad(
+            image, (0, -image.shape[3] % _COARSEST_PATCH, 0, -image.shape[2] % _COARSEST_PATCH)
+        )
         canvas = (image.shape[2], image.shape[3])
         hoods: dict[int, Neighborhood] = {}
 
@@ -154,8 +189,9 @@ class ARTA(BaseModule):
         laterals = [levels]
         rounds = []
         for index in range(_ROUNDS):
-            candidates, children, record = self.allocators[index](levels[-1], image, self.policy,
-                                                                  index)
+            candidates, children, record = self.allocators[index](
+                levels[-1], image, self.policy, index
+            )
             rounds.append(record)
             levels = [*levels[:-1], candidates, children]
             blocks = (*self.allocation_rounds, self.refinement_rounds[0])[index + 1]
@@ -165,8 +201,9 @@ class ARTA(BaseModule):
         outputs = [levels[-1]]
         for index in (1, 2):
             levels = self._join(levels[:-1], laterals[_ROUNDS - index])
-            levels = self._cluster_round(self.refinement_rounds[index], _ROUNDS + index, levels,
-                                         canvas, hoods)
+            levels = self._cluster_round(
+                self.refinement_rounds[index], _ROUNDS + index, levels, canvas, hoods
+            )
             outputs.append(levels[-1])
         last = self._join(levels[:-1], laterals[0])[0]
         feats = self.refinement_rounds[3](last.feats.unflatten(0, (image.shape[0], -1)), grid)
@@ -182,16 +219,27 @@ class ARTA(BaseModule):
         position = sine_position(tokens.xy, feats.shape[2], (extent[0], extent[1]))
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
 
-    def _cluster_round(self, blocks: nn.Module, stage: int, levels: Sequence[TokenSet],
-                       canvas: tuple[int, int], hoods: dict[int, Neighborhood]) -> list[TokenSet]:
+    def _cluster_round(
+        self,
+        blocks: nn.Module,
+        stage: int,
+        levels: Sequence[TokenSet],
+        canvas: tuple[int, int],
+        hoods: dict[int, Neighborhood],
+    ) -> list[TokenSet]:
         """Run a cluster-attention round on all levels; ``stage`` counts from 0 in running order."""
         hood = self._neighborhood(stage, levels, canvas, hoods)
         feats = blocks(torch.cat([level.feats for level in levels]), hood)
         parts = feats.split([len(level) for level in levels])
         return [level.with_feats(part) for level, part in zip(levels, parts, strict=True)]
 
-    def _neighborhood(self, stage: int, levels: Sequence[TokenSet], canvas: tuple[int, int],
-                      hoods: dict[int, Neighborhood]) -> Neighborhood:
+    def _neighborhood(
+        self,
+        stage: int,
+        levels: Sequence[TokenSet],
+        canvas: tuple[int, int],
+        hoods: dict[int, Neighborhood],
+    ) -> Neighborhood:
         # Clusters depend on places alone: a refinement round that sees the tokens of
         # an allocation round uses its clusters.
         if len(levels) not in hoods:
@@ -201,11 +249,15 @@ class ARTA(BaseModule):
                 torch.stack([level.offsets.diff() for level in levels]).sum(0),
                 tuple(sum(counts) for counts in zip(*(lv.lengths for lv in levels), strict=True)),
                 (canvas[0] // FINEST_PATCH, canvas[1] // FINEST_PATCH),
-                self.arch.cluster_size, self.arch.num_neighbor_clusters)
+                self.arch.cluster_size,
+                self.arch.num_neighbor_clusters,
+            )
         return hoods[len(levels)]
 
     @staticmethod
     def _join(levels: Sequence[TokenSet], laterals: Sequence[TokenSet]) -> list[TokenSet]:
-        """Lateral connection: the same tokens' features of both stages, concatenated (ARTA 3.4.1)."""
-        return [level.with_feats(torch.cat((level.feats, lateral.feats), 1))
-                for level, lateral in zip(levels, laterals, strict=True)]
+        """Lateral connection: the same tokens' features of both stages, joined (ARTA 3.4.1)."""
+        return [
+            level.with_feats(torch.cat((level.feats, lateral.feats), 1))
+            for level, lateral in zip(levels, laterals, strict=True)
+        ]

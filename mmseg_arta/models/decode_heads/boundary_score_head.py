@@ -39,20 +39,30 @@ class BoundaryScoreHead(BaseModule):
         ValueError: for an unknown loss.
     """
 
-    def __init__(self, loss_weight: float = 10.0, loss: str = 'mse', ignore_index: int = 255,
-                 ignore_as_class: bool = False,
-                 init_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        loss_weight: float = 10.0,
+        loss: str = 'mse',
+        ignore_index: int = 255,
+        ignore_as_class: bool = False,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         if loss not in _LOSSES:
-            raise ValueError(f'BoundaryScoreHead.loss must be one of {sorted(_LOSSES)}, '
-                             f'found {loss!r}')
+            raise ValueError(
+                f'BoundaryScoreHead.loss must be one of {sorted(_LOSSES)}, found {loss!r}'
+            )
         self.loss_weight = loss_weight
         self.loss_name = loss
         self.ignore_index = ignore_index
         self.ignore_as_class = ignore_as_class
 
-    def loss(self, inputs: object, batch_data_samples: Sequence[Any],
-             train_cfg: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        inputs: object,
+        batch_data_samples: Sequence[Any],
+        train_cfg: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
@@ -69,8 +79,10 @@ class BoundaryScoreHead(BaseModule):
         tokens = tokens_of(inputs)
         labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
         if tuple(labels.shape[1:]) != tokens.image_size:
-            raise ValueError(f'BoundaryScoreHead: images are {tokens.image_size} (height, width), '
-                             f'labels {tuple(labels.shape[1:])}')
+            raise ValueError(
+                f'BoundaryScoreHead: images are {tokens.image_size} (height, width), '
+                f'labels {tuple(labels.shape[1:])}'
+            )
         edges = boundary_map(labels, self.ignore_index, self.ignore_as_class)
         seen = labels != self.ignore_index
         return {
@@ -82,7 +94,9 @@ class BoundaryScoreHead(BaseModule):
         images = torch.arange(len(record.lengths), device=edges.device)
         batch = images.repeat_interleave(record.offsets.diff(), output_size=len(record.scores))
         target = boundary_targets(edges, record.xy, batch, record.patch_size)
-        counted = at_patches(patch_share(seen, record.patch_size), record.xy, batch,
-                             record.patch_size) > 0
+        counted = (
+            at_patches(patch_share(seen, record.patch_size), record.xy, batch, record.patch_size)
+            > 0
+        )
         losses = _LOSSES[self.loss_name](record.scores, target, reduction='none')
         return (losses * counted).sum() / counted.sum().clamp(min=1)

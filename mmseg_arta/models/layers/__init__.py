@@ -8,6 +8,17 @@ from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
 from .sine_position import sine_position
 from .vit_block import SelfAttention, ViTBlock
 
-__all__ = ['ClusterAttention', 'ClusterBlock', 'ConvMlp', 'ConvPatchEmbed', 'DropPath',
-           'KernelPatchEmbed', 'LayerScale', 'Mlp', 'SelfAttention', 'ViTBlock', 'layer_scale',
-           'sine_position']
+__all__ = [
+    'ClusterAttention',
+    'ClusterBlock',
+    'ConvMlp',
+    'ConvPatchEmbed',
+    'DropPath',
+    'KernelPatchEmbed',
+    'LayerScale',
+    'Mlp',
+    'SelfAttention',
+    'ViTBlock',
+    'layer_scale',
+    'sine_position',
+]

@@ -32,16 +32,22 @@ class ClusterAttention(nn.Module):
         self.blank_v = nn.Parameter(torch.randn(dim))
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, neighborhood: Neighborhood,
-                geometry: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
         heads = self.num_heads
         out = cluster_attention(
             self.q(x).unflatten(1, (heads, -1)),
             self.kv(x).unflatten(1, (heads, 2, -1)),
-            self.pos_embed.weight, self.pos_embed.bias,
-            self.blank_k.view(heads, -1), self.blank_v.view(heads, -1),
-            neighborhood, self.blank_clamp, geometry)
+            self.pos_embed.weight,
+            self.pos_embed.bias,
+            self.blank_k.view(heads, -1),
+            self.blank_v.view(heads, -1),
+            neighborhood,
+            self.blank_clamp,
+            geometry,
+        )
         return self.proj(out.flatten(1))
 
 
@@ -57,8 +63,15 @@ class ClusterBlock(nn.Module):
         blank_clamp: bound on the blank token's logit.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0,
-                 layer_scale_init: float = 0.0, blank_clamp: float | None = 5.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        layer_scale_init: float = 0.0,
+        blank_clamp: float | None = 5.0,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = ClusterAttention(dim, num_heads, blank_clamp)
@@ -68,8 +81,9 @@ class ClusterBlock(nn.Module):
         self.scale2 = layer_scale(dim, layer_scale_init)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, neighborhood: Neighborhood,
-                geometry: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
         batch, images = neighborhood.batch, len(neighborhood.lengths)
         attended = self.scale1(self.attn(self.norm1(x), neighborhood, geometry))

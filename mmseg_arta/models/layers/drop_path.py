@@ -24,9 +24,9 @@ class DropPath(nn.Module):
 
     def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int = 0) -> Tensor:
         """Args:
-            x: ``(B, ...)``, or packed ``(T, C)`` when ``batch`` is given.
-            batch: ``(T,)`` int64 image of every row.
-            batch_size: number of images, needed with ``batch``.
+        x: ``(B, ...)``, or packed ``(T, C)`` when ``batch`` is given.
+        batch: ``(T,)`` int64 image of every row.
+        batch_size: number of images, needed with ``batch``.
         """
         if not self.training or self.prob == 0.0:
             return x

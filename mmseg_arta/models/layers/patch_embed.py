@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -20,12 +22,18 @@ class ConvPatchEmbed(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim % 16:
-            raise ValueError(f'ConvPatchEmbed needs channels that are a multiple of 16, found {dim}')
+            raise ValueError(
+                f'ConvPatchEmbed needs channels that are a multiple of 16, found {dim}'
+            )
         channels = [3] + [dim // factor for factor in (16, 8, 4, 2, 1)]
         self.convs = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1),
-                          nn.LeakyReLU(0.01, inplace=True), nn.GroupNorm(1, after))
-            for before, after in zip(channels[:-1], channels[1:], strict=True))
+            nn.Sequential(
+                nn.Conv2d(before, after, 3, stride=2, padding=1),
+                nn.LeakyReLU(0.01, inplace=True),
+                nn.GroupNorm(1, after),
+            )
+            for before, after in pairwise(channels)
+        )
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -36,21 +36,31 @@ class TokensToMaps(BaseModule):
             channels.
     """
 
-    def __init__(self, in_channels: Sequence[int], out_indices: Sequence[int] | None = None,
-                 init_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_indices: Sequence[int] | None = None,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         self.in_channels = tuple(in_channels)
         count = len(self.in_channels)
         self.out_indices = tuple(range(count)) if out_indices is None else tuple(out_indices)
         if not self.out_indices or not all(0 <= index < count for index in self.out_indices):
-            raise ValueError(f'TokensToMaps.out_indices must name maps from 0 (the finest) to '
-                             f'{count - 1}, found {list(self.out_indices)}')
+            raise ValueError(
+                f'TokensToMaps.out_indices must name maps from 0 (the finest) to '
+                f'{count - 1}, found {list(self.out_indices)}'
+            )
         # Layers from every coarser level to a map's level, by the map's index.
-        self.lifts = nn.ModuleDict({
-            str(index): nn.ModuleList(
-                nn.Linear(source, self.in_channels[-1 - index])
-                for source in self.in_channels[:count - 1 - index])
-            for index in self.out_indices})
+        self.lifts = nn.ModuleDict(
+            {
+                str(index): nn.ModuleList(
+                    nn.Linear(source, self.in_channels[-1 - index])
+                    for source in self.in_channels[: count - 1 - index]
+                )
+                for index in self.out_indices
+            }
+        )
 
     def forward(self, tokens: MixedTokens) -> TokenMaps:
         """Maps ``(B, C, ceil(H / P), ceil(W / P))`` for patch sizes ``P``, finest first.
@@ -60,16 +70,19 @@ class TokensToMaps(BaseModule):
         """
         found = tuple(level.feats.shape[1] for level in tokens.levels)
         if found != self.in_channels:
-            raise ValueError(f'TokensToMaps.in_channels is {self.in_channels}, but the backbone '
-                             f'gives levels with {found} channels (coarse to fine)')
+            raise ValueError(
+                f'TokensToMaps.in_channels is {self.in_channels}, but the backbone '
+                f'gives levels with {found} channels (coarse to fine)'
+            )
         count = len(tokens.levels)
-        maps = [self._dense(self.lifts[str(index)], tokens.levels[:count - index],
-                            tokens.image_size) for index in self.out_indices]
+        maps = [
+            self._dense(self.lifts[str(index)], tokens.levels[: count - index], tokens.image_size)
+            for index in self.out_indices
+        ]
         return TokenMaps(maps, tokens)
 
     @staticmethod
-    def _dense(lifts: nn.Module, levels: Sequence[TokenSet],
-               image_size: tuple[int, int]) -> Tensor:
+    def _dense(lifts: nn.Module, levels: Sequence[TokenSet], image_size: tuple[int, int]) -> Tensor:
         rows = [lift(level.feats) for lift, level in zip(lifts, levels[:-1], strict=True)]
         table = torch.cat([*rows, levels[-1].feats])
         # Padding of the canvas is cut off here, before a head resizes the maps.

@@ -22,8 +22,17 @@ LIBRARY = '_C_cpu.so'
 
 SOURCES = Path(__file__).resolve().parents[3] / 'csrc' / 'cpu'
 
-_FLAGS = ('-std=c++17', '-O3', '-fPIC', '-fvisibility=hidden', '-fno-math-errno',
-          '-fno-trapping-math', '-Wall', '-Wextra', '-Wno-psabi')
+_FLAGS = (
+    '-std=c++17',
+    '-O3',
+    '-fPIC',
+    '-fvisibility=hidden',
+    '-fno-math-errno',
+    '-fno-trapping-math',
+    '-Wall',
+    '-Wextra',
+    '-Wno-psabi',
+)
 
 # One copy of a kernel per instruction set; the library chooses at run time.
 _AVX2 = ('-mavx2', '-mfma')
@@ -50,8 +59,11 @@ def find_compiler() -> list[str]:
     for command in [named] if named else [['g++'], ['clang++'], ['c++']]:
         if shutil.which(command[0]):
             return command
-    raise BuildError(f'no C++ compiler: CXX={named[0]!r} is not found' if named else
-                     'no C++ compiler: none of g++, clang++, c++ is found; install one or set CXX')
+    raise BuildError(
+        f'no C++ compiler: CXX={named[0]!r} is not found'
+        if named
+        else 'no C++ compiler: none of g++, clang++, c++ is found; install one or set CXX'
+    )
 
 
 def compile_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]:
@@ -65,10 +77,17 @@ def compile_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]
     for instructions, real, flags in _COPIES + (_X86_COPIES if x86 else []):
         target = folder / f'attention_{instructions}_{real}.o'
         commands[target] = [
-            *common, *flags, '-ffp-contract=fast', *(['-DARTA_DOUBLE'] if real == 'double' else []),
+            *common,
+            *flags,
+            '-ffp-contract=fast',
+            *(['-DARTA_DOUBLE'] if real == 'double' else []),
             f'-DARTA_TABLE=arta_attention_{instructions}_{real}',
             f'-DARTA_INSTRUCTIONS="{instructions}"',
-            '-c', str(SOURCES / 'attention_kernel.cpp'), '-o', str(target)]
+            '-c',
+            str(SOURCES / 'attention_kernel.cpp'),
+            '-o',
+            str(target),
+        ]
     return commands
 
 
@@ -104,8 +123,10 @@ def build(target: Path | None = None, verbose: bool = False) -> Path:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, len(commands))) as pool:
             list(pool.map(lambda command: _run(command, verbose), commands.values()))
         built = folder / LIBRARY
-        _run([*compiler, '-shared', '-pthread', *map(str, commands), '-o', str(built), '-ldl'],
-             verbose)
+        _run(
+            [*compiler, '-shared', '-pthread', *map(str, commands), '-o', str(built), '-ldl'],
+            verbose,
+        )
         # A process that has the old library open keeps it: the name gets a new file.
         fresh = target / f'{LIBRARY}.{os.getpid()}'
         shutil.copy2(built, fresh)
@@ -137,8 +158,11 @@ def build_for_install(target: Path) -> Path | None:
     except BuildError as error:
         if wanted == 'cpu':
             raise
-        print(f'warning: the C++ kernels are not built, the package will run on plain PyTorch: '
-              f'{error}', file=sys.stderr)
+        print(
+            f'warning: the C++ kernels are not built, the package will run on plain PyTorch: '
+            f'{error}',
+            file=sys.stderr,
+        )
         return None
 
 

@@ -24,10 +24,24 @@ class Attention(ctypes.Structure):
     """``ArtaAttention``."""
 
     _fields_ = [
-        *((name, c_void_p) for name in ('q', 'kv', 'bias_weight', 'bias_bias', 'blank_k',
-                                        'blank_v', 'xy', 'start', 'neighbors')),
-        *((name, c_int64) for name in ('total', 'clusters', 'heads', 'dim', 'num_neighbors',
-                                       'cluster_size')),
+        *(
+            (name, c_void_p)
+            for name in (
+                'q',
+                'kv',
+                'bias_weight',
+                'bias_bias',
+                'blank_k',
+                'blank_v',
+                'xy',
+                'start',
+                'neighbors',
+            )
+        ),
+        *(
+            (name, c_int64)
+            for name in ('total', 'clusters', 'heads', 'dim', 'num_neighbors', 'cluster_size')
+        ),
         ('blank_clamp', c_double),
         ('is_double', c_int64),
         ('threads', c_int64),
@@ -37,9 +51,20 @@ class Attention(ctypes.Structure):
 class AttentionGrad(ctypes.Structure):
     """``ArtaAttentionGrad``."""
 
-    _fields_ = [(name, c_void_p) for name in (
-        'grad_out', 'out', 'lse', 'grad_q', 'grad_kv', 'grad_bias_weight', 'grad_bias_bias',
-        'grad_blank_k', 'grad_blank_v')]
+    _fields_ = [
+        (name, c_void_p)
+        for name in (
+            'grad_out',
+            'out',
+            'lse',
+            'grad_q',
+            'grad_kv',
+            'grad_bias_weight',
+            'grad_bias_bias',
+            'grad_blank_k',
+            'grad_blank_v',
+        )
+    ]
 
 
 _FUNCTIONS = {
@@ -49,8 +74,10 @@ _FUNCTIONS = {
     'arta_cpu_shares_openmp': (c_int64, []),
     'arta_cluster_attention': (c_int, [POINTER(Attention), c_void_p, c_void_p]),
     'arta_cluster_attention_backward': (c_int, [POINTER(Attention), POINTER(AttentionGrad)]),
-    'arta_nearest_clusters': (c_int, [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64,
-                                      c_int64, c_void_p, c_int64]),
+    'arta_nearest_clusters': (
+        c_int,
+        [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64],
+    ),
 }
 
 
@@ -58,8 +85,10 @@ _FUNCTIONS = {
 def load(path: Path) -> tuple[ctypes.CDLL | None, str]:
     """The library at ``path`` and '', or None and the reason why it cannot be used."""
     if not path.is_file():
-        return None, ('the C++ kernels are not built (no '
-                      f'{path}); in a checkout: python -m mmseg_arta.ops.cpu.build')
+        return None, (
+            'the C++ kernels are not built (no '
+            f'{path}); in a checkout: python -m mmseg_arta.ops.cpu.build'
+        )
     try:
         library = ctypes.CDLL(os.fspath(path))
         for name, (result, arguments) in _FUNCTIONS.items():
@@ -69,8 +98,10 @@ def load(path: Path) -> tuple[ctypes.CDLL | None, str]:
         return None, f'{path} cannot be loaded: {error}'
     found = library.arta_cpu_version()
     if found != VERSION:
-        return None, (f'{path} has interface version {found}, this package needs {VERSION}: '
-                      'build it again with python -m mmseg_arta.ops.cpu.build')
+        return None, (
+            f'{path} has interface version {found}, this package needs {VERSION}: '
+            'build it again with python -m mmseg_arta.ops.cpu.build'
+        )
     return library, ''
 
 
@@ -114,10 +145,15 @@ def address(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], name: st
     Raises:
         ValueError: if the tensor is not what the kernel expects.
     """
-    if (tensor.device.type != 'cpu' or tensor.dtype != dtype or tuple(tensor.shape) != shape
-            or not tensor.is_contiguous()):
+    if (
+        tensor.device.type != 'cpu'
+        or tensor.dtype != dtype
+        or tuple(tensor.shape) != shape
+        or not tensor.is_contiguous()
+    ):
         raise ValueError(
             f'{name}: expected a contiguous {dtype} tensor {shape} on the CPU, found '
             f'{tensor.dtype} {tuple(tensor.shape)} with strides {tensor.stride()} on '
-            f'{tensor.device}')
+            f'{tensor.device}'
+        )
     return tensor.data_ptr()

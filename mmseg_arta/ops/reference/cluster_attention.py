@@ -29,10 +29,17 @@ def relative_geometry(neighborhood: Neighborhood, dtype: torch.dtype) -> tuple[T
     return features, exists
 
 
-def cluster_attention(q: Tensor, kv: Tensor, bias_weight: Tensor, bias_bias: Tensor,
-                      blank_k: Tensor, blank_v: Tensor, neighborhood: Neighborhood,
-                      blank_clamp: float | None,
-                      geometry: tuple[Tensor, Tensor] | None = None) -> Tensor:
+def cluster_attention(
+    q: Tensor,
+    kv: Tensor,
+    bias_weight: Tensor,
+    bias_bias: Tensor,
+    blank_k: Tensor,
+    blank_v: Tensor,
+    neighborhood: Neighborhood,
+    blank_clamp: float | None,
+    geometry: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """See :func:`mmseg_arta.ops.cluster_attention`."""
     total, heads, dim = q.shape
     if geometry is None:

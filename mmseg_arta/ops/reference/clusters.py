@@ -21,22 +21,26 @@ def snake_anchor(rank: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tens
     return row, torch.where(row % 2 == 0, col, cols - 1 - col)
 
 
-def anchor_grid(counts: Tensor, canvas: tuple[int, int], cluster_size: int) -> tuple[Tensor, Tensor]:
+def anchor_grid(
+    counts: Tensor, canvas: tuple[int, int], cluster_size: int
+) -> tuple[Tensor, Tensor]:
     """Rows and columns of the anchor grid of every image, ``(B,)`` int64.
 
     One anchor per cluster on average, in cells as square as possible (AFF 3.1).
     """
     height, width = canvas
-    clusters = torch.div(counts.to(torch.float64) + (cluster_size - 1), cluster_size,
-                         rounding_mode='floor').clamp_(min=1)
+    clusters = torch.div(
+        counts.to(torch.float64) + (cluster_size - 1), cluster_size, rounding_mode='floor'
+    ).clamp_(min=1)
     patch_len = torch.sqrt(height * width / clusters)
     rows = torch.round(height / patch_len).clamp_(min=1).to(torch.int64)
     cols = torch.round(width / patch_len).clamp_(min=1).to(torch.int64)
     return rows, cols
 
 
-def balanced_clusters(xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int],
-                      cluster_size: int) -> tuple[Tensor, Tensor]:
+def balanced_clusters(
+    xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int], cluster_size: int
+) -> tuple[Tensor, Tensor]:
     """See :func:`mmseg_arta.ops.balanced_clusters`."""
     height, width = canvas
     rows_b, cols_b = anchor_grid(counts, canvas, cluster_size)
@@ -73,8 +77,9 @@ def balanced_clusters(xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[i
     before_row, before_col = snake_anchor(last - 1, rows, cols)
     final = rank == last
     next_row = torch.where(final, torch.where(alone, end_row, 2 * end_row - before_row), next_row)
-    next_col = torch.where(final, torch.where(alone, end_col + 1, 2 * end_col - before_col),
-                           next_col)
+    next_col = torch.where(
+        final, torch.where(alone, end_col + 1, 2 * end_col - before_col), next_col
+    )
 
     eps = 1e-5 * (4 * rows * rows * cols * cols).to(torch.float64)
     ratio = squared_distance(prev_row, prev_col) / (squared_distance(next_row, next_col) + eps)
@@ -96,13 +101,15 @@ def cluster_starts(counts: Tensor, total: int, cluster_size: int) -> Tensor:
     index = torch.arange(total // cluster_size + batch_size + 1, device=counts.device)
     image = torch.searchsorted(ends, index, right=True)
     inside = image.clamp(max=batch_size - 1)
-    row = ((torch.cumsum(counts, 0) - counts)[inside]
-           + (index - (ends - clusters)[inside]) * cluster_size)
+    row = (torch.cumsum(counts, 0) - counts)[inside] + (
+        index - (ends - clusters)[inside]
+    ) * cluster_size
     return torch.where(image < batch_size, row, total)
 
 
-def nearest_clusters(xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int,
-                     num_neighbors: int) -> Tensor:
+def nearest_clusters(
+    xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int, num_neighbors: int
+) -> Tensor:
     """See :func:`mmseg_arta.ops.nearest_clusters`."""
     total = xy.shape[0]
     width = min(num_neighbors, start.shape[0] - 1)
@@ -116,7 +123,7 @@ def nearest_clusters(xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluste
     row = first = 0
     for length in lengths:
         clusters = -(-length // cluster_size)
-        own = centers[first:first + clusters]
+        own = centers[first : first + clusters]
         chunk = max(_PAIRS_PER_CHUNK // max(clusters, 1), 1)
         for begin in range(row, row + length, chunk):
             end = min(begin + chunk, row + length)
