@@ -6,6 +6,7 @@ Every command is printed as it runs, so that it can be repeated by hand.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ def parse_args() -> argparse.Namespace:
         help='folder for data, checkpoints and pictures (default: %(default)s)',
     )
     parser.add_argument(
-        '--iters', type=int, default=300, help='training iterations (default: %(default)s)'
+        '--iters', type=int, default=200, help='training iterations (default: %(default)s)'
     )
     args = parser.parse_args()
     if args.iters < 1:
@@ -40,7 +41,9 @@ def run(*command: str) -> None:
         SystemExit: with the command's exit code, if it fails.
     """
     print(f'$ {shlex.join(command)}', flush=True)
-    code = subprocess.run(command, check=False).returncode
+    # Threads that wait by spinning are slow where other programs run as well.
+    environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ}
+    code = subprocess.run(command, check=False, env=environment).returncode
     if code:
         sys.exit(f'demo: the command above ended with exit code {code}')
 

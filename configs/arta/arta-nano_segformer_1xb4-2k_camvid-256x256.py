@@ -27,4 +27,7 @@ model = dict(
         in_channels=[64, 96, 128, 160], channels=128, num_classes=11, norm_cfg=norm_cfg
     ),
 )
+# At the full rate one step moves a score by more than the thresholds are apart, and the number of
+# tokens jumps from step to step.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'score.layers': dict(lr_mult=0.1)}))
 randomness = dict(seed=0)
