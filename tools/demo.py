@@ -122,7 +122,7 @@ def main() -> None:
         *roots,
         'custom_hooks.1.interval=5',
     )
-    pictures = sorted((work_dir / 'test').glob('token_pictures/test_*/*.png'))
+    pictures = sorted((work_dir / 'test').glob('token_pictures/test/*.png'))
     if not pictures:
         sys.exit(f'demo: no picture was written below {work_dir / "test"}')
     print('\nimage | ground truth | allocated tokens per round | prediction:')

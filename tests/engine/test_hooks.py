@@ -50,6 +50,7 @@ def runner_for(model, tmp_path):
     return SimpleNamespace(
         model=model,
         iter=9,
+        message_hub=SimpleNamespace(get_info=lambda name, default: 9),
         work_dir=str(tmp_path),
         logger=MMLogger.get_instance('hook-test', logger_name='hook-test'),
         visualizer=SimpleNamespace(
@@ -136,7 +137,7 @@ def test_pictures_are_written(tmp_path):
     for _ in range(3):
         model.backbone(torch.randn(1, 3, 64, 96))
         hook.after_val_iter(runner, 0, outputs=[sample(str(image_path))])
-    written = list(tmp_path.glob('token_pictures/val_9/*.png'))
+    written = list(tmp_path.glob('token_pictures/val/iter_9/*.png'))
     assert [path.name for path in written] == ['street.png']
     assert cv2.imread(str(written[0])).shape == (2 * (64 + 22), 3 * 96, 3)
 

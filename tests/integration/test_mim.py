@@ -97,10 +97,17 @@ def test_train_resume_and_test(camvid, tmp_path):
         '--work-dir',
         str(tmp_path / 'test'),
     ]
+    # A test needs no training images.
+    no_train = {'train_dataloader.dataset.data_root': tmp_path / 'nowhere'}
     tested = mim(
-        'test', 'mmsegmentation', config, *checkpoint, *overrides(camvid, **small), cwd=tmp_path
+        'test',
+        'mmsegmentation',
+        config,
+        *checkpoint,
+        *overrides(camvid, **small, **no_train),
+        cwd=tmp_path,
     )
-    assert 'mIoU' in tested and list(tmp_path.glob('test/token_pictures/*/*.png'))
+    assert 'mIoU' in tested and list(tmp_path.glob('test/token_pictures/test/*.png'))
 
     slide = mim(
         'test',

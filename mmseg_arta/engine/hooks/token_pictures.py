@@ -21,7 +21,8 @@ from .token_recorder import TokenRecorderHook
 class TokenPictureHook(TokenRecorderHook):
     """Write image, ground truth, allocated tokens per round and prediction side by side.
 
-    One PNG per picked image goes to ``<work_dir>/<out_dir>/<mode>_<iteration>/``.
+    One PNG per picked image goes to ``<work_dir>/<out_dir>/val/iter_<iteration>/`` or
+    ``<work_dir>/<out_dir>/test/``.
     Slide inference and test-time augmentation run the backbone several times per
     image; no picture is written then, and the log says so once.
 
@@ -89,7 +90,10 @@ class TokenPictureHook(TokenRecorderHook):
             self._seen += len(samples)
             return
         palette = runner.visualizer.dataset_meta.get('palette')
-        folder = Path(runner.work_dir) / self.out_dir / f'{mode}_{runner.iter}'
+        folder = Path(runner.work_dir) / self.out_dir / mode
+        if mode == 'val':
+            # Not runner.iter: outside of training that would build the training loop.
+            folder /= f'iter_{runner.message_hub.get_info("iter", 0)}'
         for index, sample in enumerate(samples):
             if self._seen % self.interval == 0 and self._written < self.max_images:
                 path = folder / f'{Path(sample.img_path).stem}.png'
