@@ -57,74 +57,52 @@ def mim() -> str:
     return found
 
 
+def write_config(path: Path, base: Path, data: Path, iters: int) -> None:
+    """A config of its own: the bundled one with the demo's data and a shortened schedule.
+
+    Its name is the demo's, so that the copies which runs leave behind in a checkout never stand
+    in the way of the bundled config when mim looks that up by name.
+    """
+    warm_up = max(iters // 10, 1)
+    path.write_text(f"""_base_ = {str(base)!r}
+train_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+val_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+test_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+train_cfg = dict(max_iters={iters}, val_interval={iters})
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end={warm_up}),
+    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin={warm_up}, end={iters}),
+]
+default_hooks = dict(checkpoint=dict(interval={iters}, save_best=None))
+custom_hooks = [
+    dict(type='TokenStatisticsHook'),
+    dict(type='TokenPictureHook', interval=5),
+]
+""")
+
+
 def main() -> None:
     """Make toy data, train, test, and say where the pictures are."""
     args = parse_args()
     root = Path(__file__).resolve().parent.parent
-    config = root / CONFIG
-    if not config.exists():
-        sys.exit(f'demo: {config} is missing; run this from a checkout')
-    data, work_dir = args.out / 'toy_camvid', args.out / 'run'
+    base = root / CONFIG
+    if not base.exists():
+        sys.exit(f'demo: {base} is missing; run this from a checkout')
+    args.out.mkdir(parents=True, exist_ok=True)
+    data, work_dir, config = args.out / 'toy_camvid', args.out / 'run', args.out / 'demo.py'
     if not data.exists():
-        run(
-            sys.executable,
-            str(root / 'tools/make_toy_dataset.py'),
-            str(data),
-            '--layout',
-            'camvid',
-            '--train',
-            '200',
-            '--val',
-            '20',
-            '--size',
-            '256',
-            '256',
-            '--seed',
-            '0',
-        )
-    roots = [f'{loader}_dataloader.dataset.data_root={data}' for loader in ('train', 'val', 'test')]
-    # The schedule is the config's, shortened.
-    short = [
-        f'train_cfg.max_iters={args.iters}',
-        f'train_cfg.val_interval={args.iters}',
-        f'default_hooks.checkpoint.interval={args.iters}',
-        'default_hooks.checkpoint.save_best=None',
-        f'param_scheduler.0.end={args.iters // 10}',
-        f'param_scheduler.1.begin={args.iters // 10}',
-        f'param_scheduler.1.end={args.iters}',
-    ]
-    run(
-        mim(),
-        'train',
-        'mmsegmentation',
-        str(config),
-        '--gpus',
-        '0',
-        '--work-dir',
-        str(work_dir),
-        '--cfg-options',
-        *roots,
-        *short,
-    )
-    checkpoint = work_dir / f'iter_{args.iters}.pth'
-    run(
-        mim(),
-        'test',
-        'mmsegmentation',
-        str(config),
-        '--checkpoint',
-        str(checkpoint),
-        '--gpus',
-        '0',
-        '--work-dir',
-        str(work_dir / 'test'),
-        '--cfg-options',
-        *roots,
-        'custom_hooks.1.interval=5',
-    )
-    pictures = sorted((work_dir / 'test').glob('token_pictures/test/*.png'))
+        toy = '--layout camvid --train 200 --val 20 --size 256 256 --seed 0'
+        tool = str(root / 'tools/make_toy_dataset.py')
+        run(sys.executable, tool, str(data), *toy.split())
+    write_config(config, base, data, args.iters)
+    cpu = ['--gpus', '0', '--work-dir']
+    run(mim(), 'train', 'mmsegmentation', str(config), *cpu, str(work_dir))
+    checkpoint = ['--checkpoint', str(work_dir / f'iter_{args.iters}.pth')]
+    test_dir = work_dir / 'test'
+    run(mim(), 'test', 'mmsegmentation', str(config), *checkpoint, *cpu, str(test_dir))
+    pictures = sorted(test_dir.glob('token_pictures/test/*.png'))
     if not pictures:
-        sys.exit(f'demo: no picture was written below {work_dir / "test"}')
+        sys.exit(f'demo: no picture was written below {test_dir}')
     print('\nimage | ground truth | allocated tokens per round | prediction:')
     for picture in pictures:
         print(f'  {picture}')

@@ -26,8 +26,16 @@ model = dict(
     decode_head=dict(
         in_channels=[64, 96, 128, 160], channels=128, num_classes=11, norm_cfg=norm_cfg
     ),
+    # Windows as large as the training crops: the coarse tokens attend to all of them.
+    test_cfg=dict(mode='slide', crop_size=crop_size, stride=(128, 128)),
 )
-# At the full rate one step moves a score by more than the thresholds are apart, and the number of
-# tokens jumps from step to step.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'score.layers': dict(lr_mult=0.1)}))
+# Layers whose inputs add up: pair geometry counted in pixels, hundreds of raw pixels of like
+# brightness, and scores that are compared with thresholds of 0.01. At the full rate one step
+# would turn their outputs over.
+slow = dict(lr_mult=0.1)
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={'score.layers': slow, 'attn.pos_embed': slow, 'image_mlp.0': slow}
+    )
+)
 randomness = dict(seed=0)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures import MixedTokens, TokenSet
+from .windows import Window
 
 
 def token_cover(level: TokenSet, canvas: tuple[int, int]) -> Tensor:
@@ -46,27 +47,33 @@ def covered_share(edges: Tensor, cover: Tensor) -> float:
     return float((edges & cover).sum()) / max(int(edges.sum()), 1)
 
 
-def labels_on_canvas(
-    samples: Sequence[Any], tokens: MixedTokens, ignore_index: int = 255
-) -> Tensor:
-    """Ground truth of a test batch, resized to the network's input and padded with ignore.
+def labels_of_input(samples: Sequence[Any], ignore_index: int = 255) -> Tensor:
+    """Ground truth of a test batch, resized to the network's input.
 
     Args:
         samples: with ``gt_sem_seg`` and ``img_shape``, the image's size in the input.
-        tokens: of the same batch.
+        ignore_index: fills what smaller images of the batch leave free.
 
     Returns:
-        ``(B, H, W)`` int64 on the canvas.
+        ``(B, H, W)`` int64, as large as the largest image.
     """
-    device = tokens.levels[0].xy.device
-    labels = torch.full((len(samples), *tokens.canvas), ignore_index, device=device)
-    for image, sample in enumerate(samples):
-        height, width = sample.metainfo.get('img_shape', tokens.image_size)[:2]
-        truth = sample.gt_sem_seg.data.to(device=device, dtype=torch.float32)[None]
-        if truth.shape[2:] != (height, width):
-            truth = F.interpolate(truth, size=(height, width), mode='nearest')
-        labels[image, :height, :width] = truth[0, 0].to(torch.int64)
+    sizes = [sample.metainfo['img_shape'][:2] for sample in samples]
+    truth = samples[0].gt_sem_seg.data
+    full = (len(samples), *(max(sides) for sides in zip(*sizes, strict=True)))
+    labels = torch.full(full, ignore_index, dtype=torch.int64, device=truth.device)
+    for image, (sample, size) in enumerate(zip(samples, sizes, strict=True)):
+        truth = sample.gt_sem_seg.data.to(torch.float32)[None]
+        if tuple(truth.shape[2:]) != tuple(size):
+            truth = F.interpolate(truth, size=tuple(size), mode='nearest')
+        labels[image, : size[0], : size[1]] = truth[0, 0].to(torch.int64)
     return labels
+
+
+def edges_in_window(edges: Tensor, window: Window) -> Tensor:
+    """The part of ``edges (B, H, W)`` that a window saw, ``(B, h, w)`` on its canvas."""
+    height, width = window.tokens.canvas
+    part = edges[:, window.top : window.top + height, window.left : window.left + width]
+    return F.pad(part, (0, width - part.shape[2], 0, height - part.shape[1]))
 
 
 def _to_pixels(cells: Tensor, canvas: tuple[int, int]) -> Tensor:

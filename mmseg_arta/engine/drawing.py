@@ -7,40 +7,48 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..structures import FINEST_PATCH, MixedTokens
+from ..structures import FINEST_PATCH
+from .windows import Window
 
 # One colour (RGB) per allocation round: 16, 8 and 4 px tokens.
 _ROUND_COLORS = ((66, 135, 245), (245, 166, 35), (225, 50, 95))
 _CAPTION = 22
 
 
-def draw_round(image: np.ndarray, tokens: MixedTokens, index: int, level: int) -> np.ndarray:
+def draw_tokens(
+    image: np.ndarray, windows: Sequence[Window], index: int, level: int
+) -> tuple[np.ndarray, int]:
     """An image with the tokens of one level marked; the rest is darkened.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB, the network's input without padding.
-        tokens: of the batch.
+        windows: what the forward passes of the batch saw.
         index: image in the batch.
         level: which level, 0 the coarsest.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB.
+        ``(H, W, 3)`` uint8 RGB, and the number of tokens in all windows.
     """
-    level_set = tokens.levels[level]
-    begin, end = (int(level_set.offsets[index + i]) for i in range(2))
-    corners = level_set.xy[begin:end].cpu().numpy() * FINEST_PATCH
-    size = level_set.patch_size
+    size = windows[0].tokens.levels[level].patch_size
+    corners = np.concatenate([_corners(window, index, level) for window in windows])
     color = np.array(_ROUND_COLORS[(level - 1) % len(_ROUND_COLORS)])
-    drawn = (image * 0.55).astype(np.uint8)
+    marked = np.zeros(image.shape[:2], dtype=bool)
     for x, y in corners:
-        patch = image[y : y + size, x : x + size]
-        if patch.size:
-            drawn[y : y + size, x : x + size] = (0.62 * patch + 0.38 * color).astype(np.uint8)
+        marked[y : y + size, x : x + size] = True
+    mixed = np.where(marked[..., None], 0.62 * image + 0.38 * color, 0.55 * image)
+    drawn = np.ascontiguousarray(mixed.astype(np.uint8))
     for x, y in corners if size >= 2 * FINEST_PATCH else ():
-        cv2.rectangle(
-            drawn, (int(x), int(y)), (int(x) + size - 1, int(y) + size - 1), color.tolist(), 1
-        )
-    return drawn
+        end = (int(x) + size - 1, int(y) + size - 1)
+        cv2.rectangle(drawn, (int(x), int(y)), end, color.tolist(), 1)
+    return drawn, len(corners)
+
+
+def _corners(window: Window, index: int, level: int) -> np.ndarray:
+    """Top-left corners ``(N, 2)`` of an image's tokens in pixels ``(x, y)`` of the input."""
+    tokens = window.tokens.levels[level]
+    begin, end = (int(tokens.offsets[index + i]) for i in range(2))
+    corners = tokens.xy[begin:end].cpu().numpy() * FINEST_PATCH
+    return corners + np.array([window.left, window.top])
 
 
 def color_labels(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

@@ -12,8 +12,8 @@ import numpy as np
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ...structures import MixedTokens
-from ..drawing import color_labels, draw_round, panel
+from ..drawing import color_labels, draw_tokens, panel
+from ..windows import Window
 from .token_recorder import TokenRecorderHook
 
 
@@ -23,8 +23,8 @@ class TokenPictureHook(TokenRecorderHook):
 
     One PNG per picked image goes to ``<work_dir>/<out_dir>/val/iter_<iteration>/`` or
     ``<work_dir>/<out_dir>/test/``.
-    Slide inference and test-time augmentation run the backbone several times per
-    image; no picture is written then, and the log says so once.
+    Windows of slide inference are drawn into one picture. With test-time augmentation none
+    is written, and the log says so once.
 
     Args:
         interval: every how many images one is picked.
@@ -78,16 +78,11 @@ class TokenPictureHook(TokenRecorderHook):
         self.take()
 
     def _after_eval_iter(self, runner: Runner, mode: str, samples: Sequence[Any]) -> None:
-        taken = self.take()
-        if len(taken) != 1:
-            if taken and not self._told:
-                runner.logger.info(
-                    'TokenPictureHook: no pictures, since the backbone ran '
-                    f'{len(taken)} times for one batch (slide inference or '
-                    'test-time augmentation)'
-                )
+        windows = self.take_windows(runner, samples)
+        if windows is None:
+            if not self._told:
+                runner.logger.info('TokenPictureHook: no pictures with test-time augmentation')
                 self._told = True
-            self._seen += len(samples)
             return
         palette = runner.visualizer.dataset_meta.get('palette')
         folder = Path(runner.work_dir) / self.out_dir / mode
@@ -98,25 +93,26 @@ class TokenPictureHook(TokenRecorderHook):
             if self._seen % self.interval == 0 and self._written < self.max_images:
                 path = folder / f'{Path(sample.img_path).stem}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
-                mmcv.imwrite(self.picture(taken[0], index, sample, palette)[..., ::-1], str(path))
+                picture = self.picture(windows, index, sample, palette)
+                mmcv.imwrite(picture[..., ::-1], str(path))
                 runner.logger.info(f'Tokens drawn to {path}')
                 self._written += 1
             self._seen += 1
 
     @staticmethod
     def picture(
-        tokens: MixedTokens, index: int, sample: Any, palette: Sequence[Sequence[int]]
+        windows: Sequence[Window], index: int, sample: Any, palette: Sequence[Sequence[int]]
     ) -> np.ndarray:
         """The panel of one image, ``(H, W, 3)`` uint8 RGB.
 
         Args:
-            tokens: of the batch.
+            windows: what the forward passes of the batch saw.
             index: image in the batch.
             sample: with ``img_path``, ``img_shape``, ``pred_sem_seg``, and maybe
                 ``gt_sem_seg``.
             palette: RGB colours of the classes.
         """
-        height, width = sample.metainfo.get('img_shape', tokens.image_size)[:2]
+        height, width = sample.metainfo['img_shape'][:2]
         image = mmcv.imread(sample.img_path, channel_order='rgb')
         image = cv2.resize(image, (width, height))
 
@@ -127,8 +123,8 @@ class TokenPictureHook(TokenRecorderHook):
         pictures = [('image', image)]
         if 'gt_sem_seg' in sample:
             pictures.append(('ground truth', colored(sample.gt_sem_seg)))
-        for number, level in enumerate(tokens.levels[1:], 1):
-            caption = f'round {number}: {level.lengths[index]} tokens of {level.patch_size} px'
-            pictures.append((caption, draw_round(image, tokens, index, number)))
+        for number, level in enumerate(windows[0].tokens.levels[1:], 1):
+            drawn, count = draw_tokens(image, windows, index, number)
+            pictures.append((f'round {number}: {count} tokens of {level.patch_size} px', drawn))
         pictures.append(('prediction', colored(sample.pred_sem_seg)))
         return panel(pictures)

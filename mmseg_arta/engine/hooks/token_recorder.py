@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ...structures import MixedTokens
+from ..windows import Window, windows_of
 
 
 class TokenRecorderHook(Hook):
@@ -48,9 +50,18 @@ class TokenRecorderHook(Hook):
         taken, self._tokens = self._tokens, []
         return taken
 
+    def take_windows(self, runner: Runner, samples: Sequence[Any]) -> list[Window] | None:
+        """What :meth:`take` gives, with places; see :func:`~mmseg_arta.engine.windows.windows_of`."""
+        return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg)
+
 
 def backbone_of(model: nn.Module) -> nn.Module:
-    """The backbone of a segmentor, unwrapped from distributed and test-time wrappers.
+    """The backbone of a segmentor, see :func:`segmentor_of`."""
+    return segmentor_of(model).backbone
+
+
+def segmentor_of(model: nn.Module) -> nn.Module:
+    """A segmentor, unwrapped from distributed and test-time wrappers.
 
     Raises:
         TypeError: if there is none.
@@ -62,4 +73,4 @@ def backbone_of(model: nn.Module) -> nn.Module:
         model = model.module
     if not hasattr(model, 'backbone'):
         raise TypeError(f'expected a segmentor with a backbone, found {type(model).__name__}')
-    return model.backbone
+    return model

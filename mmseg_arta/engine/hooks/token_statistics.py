@@ -15,7 +15,14 @@ from torch import nn
 from ...models.decode_heads import BoundaryScoreHead
 from ...ops import boundary_map
 from ...structures import MixedTokens
-from ..coverage import covered_share, labels_on_canvas, random_tokens_like, token_cover
+from ..coverage import (
+    covered_share,
+    edges_in_window,
+    labels_of_input,
+    random_tokens_like,
+    token_cover,
+)
+from ..windows import Window
 from .token_recorder import TokenRecorderHook, backbone_of
 
 
@@ -27,9 +34,8 @@ class TokenStatisticsHook(TokenRecorderHook):
     ``score_round<r>``, mean boundary score. Validation and test: the same counts,
     ``boundary_covered``, the share of true class-boundary pixels that lie under a token
     of the finest level, and ``boundary_covered_random``, that share for as many finest
-    tokens whose parents are drawn at random (both in percent). Slide inference and
-    test-time augmentation run the backbone several times per image; coverage is then
-    left out.
+    tokens whose parents are drawn at random (both in percent). In slide inference all
+    counts are per window. With test-time augmentation nothing is recorded.
 
     Before training it also refuses a model whose allocator could never learn.
 
@@ -43,7 +49,8 @@ class TokenStatisticsHook(TokenRecorderHook):
         self.interval = interval
         self.seed = seed
         self._sums: dict[str, float] = {}
-        self._images: dict[str, int] = {}
+        self._weights: dict[str, int] = {}
+        self._seen = 0
 
     def before_train(self, runner: Runner) -> None:
         """Check that something teaches the allocator."""
@@ -72,7 +79,7 @@ class TokenStatisticsHook(TokenRecorderHook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Record one validation batch."""
-        self._after_eval_iter(outputs)
+        self._after_eval_iter(runner, outputs)
 
     def after_test_iter(
         self,
@@ -82,7 +89,7 @@ class TokenStatisticsHook(TokenRecorderHook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Record one test batch."""
-        self._after_eval_iter(outputs)
+        self._after_eval_iter(runner, outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Log a validation epoch."""
@@ -92,37 +99,38 @@ class TokenStatisticsHook(TokenRecorderHook):
         """Log a test epoch."""
         self._after_eval_epoch(runner, 'test')
 
-    def _after_eval_iter(self, samples: Sequence[Any] | None) -> None:
-        taken = self.take()
-        for tokens in taken:
+    def _after_eval_iter(self, runner: Runner, samples: Sequence[Any] | None) -> None:
+        windows = self.take_windows(runner, samples or [])
+        for tokens, _, _ in windows or []:
             for name, value in round_statistics(tokens).items():
                 self._add(name, value, tokens.batch_size)
-        if len(taken) == 1 and samples and all('gt_sem_seg' in sample for sample in samples):
-            self._add_coverage(taken[0], samples)
+        if windows and samples and all('gt_sem_seg' in sample for sample in samples):
+            self._add_coverage(windows, samples)
 
-    def _add_coverage(self, tokens: MixedTokens, samples: Sequence[Any]) -> None:
-        labels = labels_on_canvas(samples, tokens)
-        edges = boundary_map(labels)
-        generator = torch.Generator().manual_seed(self.seed + self._images.get('edges', 0))
-        covers = {
-            'boundary_covered': token_cover(tokens.levels[-1], tokens.canvas),
-            'boundary_covered_random': random_tokens_like(tokens, generator),
-        }
-        # Weighted by boundary pixels: a share of all of them, not a mean of shares.
-        pixels = int(edges.sum())
-        for name, cover in covers.items():
-            self._add(name, 100.0 * covered_share(edges, cover), pixels)
-        self._images['edges'] = self._images.get('edges', 0) + len(samples)
+    def _add_coverage(self, windows: Sequence[Window], samples: Sequence[Any]) -> None:
+        edges = boundary_map(labels_of_input(samples))
+        generator = torch.Generator().manual_seed(self.seed + self._seen)
+        for window in windows:
+            part, tokens = edges_in_window(edges, window), window.tokens
+            covers = {
+                'boundary_covered': token_cover(tokens.levels[-1], tokens.canvas),
+                'boundary_covered_random': random_tokens_like(tokens, generator),
+            }
+            # Weighted by boundary pixels: a share of all of them, not a mean of shares.
+            pixels = int(part.sum())
+            for name, cover in covers.items():
+                self._add(name, 100.0 * covered_share(part, cover.to(part.device)), pixels)
+        self._seen += len(samples)
 
     def _add(self, name: str, value: float, weight: int) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value * weight
-        self._images[name] = self._images.get(name, 0) + weight
+        self._weights[name] = self._weights.get(name, 0) + weight
 
     def _after_eval_epoch(self, runner: Runner, mode: str) -> None:
         hub = MessageHub.get_current_instance()
         lines = []
         for name in sorted(self._sums):
-            pair = torch.tensor([self._sums[name], float(self._images[name])], dtype=torch.float64)
+            pair = torch.tensor([self._sums[name], float(self._weights[name])], dtype=torch.float64)
             dist.all_reduce(pair)
             if pair[1] == 0:
                 continue
@@ -131,7 +139,7 @@ class TokenStatisticsHook(TokenRecorderHook):
             lines.append(f'{name}: {value:.4g}')
         if lines:
             runner.logger.info('Tokens: ' + '  '.join(lines))
-        self._sums, self._images = {}, {}
+        self._sums, self._weights, self._seen = {}, {}, 0
 
 
 def round_statistics(tokens: MixedTokens) -> dict[str, float]:

@@ -1,0 +1,61 @@
+"""Which part of the image every forward pass of slide inference saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..structures import MixedTokens
+
+
+class Window(NamedTuple):
+    """Tokens of one forward pass and the top-left corner of what it saw, in input pixels."""
+
+    tokens: MixedTokens
+    top: int
+    left: int
+
+
+def slide_corners(
+    size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Top-left corners ``(top, left)`` of the windows of mmseg's slide inference, in its order.
+
+    Args:
+        size: ``(height, width)`` of the input.
+        crop: ``(height, width)`` of a window.
+        stride: ``(vertical, horizontal)`` step.
+    """
+    starts = []
+    for side, window, step in zip(size, crop, stride, strict=True):
+        count = max(side - window + step - 1, 0) // step + 1
+        # The last window is moved back into the image.
+        starts.append([max(min(i * step + window, side) - window, 0) for i in range(count)])
+    return [(top, left) for top in starts[0] for left in starts[1]]
+
+
+def windows_of(
+    passes: Sequence[MixedTokens], samples: Sequence[Any], test_cfg: Mapping[str, Any] | None
+) -> list[Window] | None:
+    """What every forward pass of a test batch saw.
+
+    Args:
+        passes: tokens of the passes since the last batch.
+        samples: the batch's results.
+        test_cfg: the segmentor's, for slide inference.
+
+    Returns:
+        One window per pass, or None if that cannot be told, as with test-time augmentation.
+    """
+    if len(passes) == 1:
+        return [Window(passes[0], 0, 0)]
+    if not passes or not samples or (test_cfg or {}).get('mode') != 'slide':
+        return None
+    meta = samples[0].metainfo
+    size = tuple(meta.get('pad_shape', meta['img_shape'])[:2])
+    crop = tuple(test_cfg['crop_size'])
+    corners = slide_corners(size, crop, tuple(test_cfg['stride']))
+    seen = tuple(min(pair) for pair in zip(size, crop, strict=True))
+    if len(corners) != len(passes) or any(tokens.image_size != seen for tokens in passes):
+        return None
+    return [Window(tokens, *corner) for tokens, corner in zip(passes, corners, strict=True)]
