@@ -178,6 +178,19 @@ def test_pictures_are_written(tmp_path):
     assert cv2.imread(str(written[0])).shape == (2 * (64 + 22), 3 * 96, 3)
 
 
+def test_only_the_main_process_draws(tmp_path, monkeypatch):
+    # Other ranks have no visualizer that knows the data set.
+    monkeypatch.setattr('mmengine.dist.is_main_process', lambda: False)
+    model = segmentor()
+    runner = runner_for(model, tmp_path)
+    runner.visualizer.dataset_meta = None
+    hook = TokenPictureHook(interval=1)
+    hook.before_run(runner)
+    model.backbone(torch.randn(1, 3, 64, 96))
+    hook.after_val_iter(runner, 0, outputs=[sample('nowhere.png')])
+    assert not hook.take() and not list(tmp_path.rglob('*.png'))
+
+
 def test_panel_and_colours():
     colored = color_labels(np.array([[0, 1], [255, 7]]), [[1, 2, 3], [4, 5, 6]])
     assert colored.tolist() == [[[1, 2, 3], [4, 5, 6]], [[0, 0, 0], [0, 0, 0]]]

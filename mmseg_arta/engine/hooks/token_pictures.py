@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import mmcv
 import numpy as np
+from mmengine import dist
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
@@ -21,7 +22,7 @@ from .token_recorder import TokenRecorderHook
 class TokenPictureHook(TokenRecorderHook):
     """Write image, ground truth, allocated tokens per round and prediction side by side.
 
-    One PNG per picked image goes to ``<work_dir>/<out_dir>/val/iter_<iteration>/`` or
+    The main process writes; one PNG per picked image goes to ``<work_dir>/<out_dir>/val/iter_<iteration>/`` or
     ``<work_dir>/<out_dir>/test/``.
     Windows of slide inference are drawn into one picture. With test-time augmentation none
     is written, and the log says so once.
@@ -79,12 +80,14 @@ class TokenPictureHook(TokenRecorderHook):
 
     def _after_eval_iter(self, runner: Runner, mode: str, samples: Sequence[Any]) -> None:
         windows = self.take_windows(runner, samples)
+        if not dist.is_main_process():
+            return
         if windows is None:
             if not self._told:
                 runner.logger.info('TokenPictureHook: no pictures with test-time augmentation')
                 self._told = True
             return
-        palette = runner.visualizer.dataset_meta.get('palette')
+        palette = runner.visualizer.dataset_meta['palette']
         folder = Path(runner.work_dir) / self.out_dir / mode
         if mode == 'val':
             # Not runner.iter: outside of training that would build the training loop.

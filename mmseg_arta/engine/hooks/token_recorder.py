@@ -51,7 +51,7 @@ class TokenRecorderHook(Hook):
         return taken
 
     def take_windows(self, runner: Runner, samples: Sequence[Any]) -> list[Window] | None:
-        """What :meth:`take` gives, with places; see :func:`~mmseg_arta.engine.windows.windows_of`."""
+        """What :meth:`take` gives, with places: see :func:`~..windows.windows_of`."""
         return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg)
 
 
