@@ -22,8 +22,8 @@ from .token_recorder import TokenRecorderHook
 class TokenPictureHook(TokenRecorderHook):
     """Write image, ground truth, allocated tokens per round and prediction side by side.
 
-    The main process writes; one PNG per picked image goes to ``<work_dir>/<out_dir>/val/iter_<iteration>/`` or
-    ``<work_dir>/<out_dir>/test/``.
+    The main process writes one PNG per picked image, in training runs to
+    ``<work_dir>/<out_dir>/val/iter_<iteration>/``, in test runs to ``<work_dir>/<out_dir>/test/``.
     Windows of slide inference are drawn into one picture. With test-time augmentation none
     is written, and the log says so once.
 
