@@ -20,6 +20,9 @@ INPUTS := $(wildcard csrc/*/*) setup.py pyproject.toml mmseg_arta/version.py \
 	requirements/runtime.txt requirements/build.txt requirements/test.txt
 STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 
+# Threads that wait by spinning are slow where other programs run as well.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help env install demo test lint wheel doctor clean
 
