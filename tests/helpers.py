@@ -70,3 +70,28 @@ def grid_tokens(batch: int, grid: tuple[int, int], patch_size: int, dim: int = 4
         patch_size,
         grid,
     )
+
+
+def some_tokens(
+    lengths: tuple[int, ...],
+    grid: tuple[int, int],
+    patch_size: int,
+    dim: int = 4,
+    kind: str = 'patch',
+) -> TokenSet:
+    """A level with the given number of tokens per image at random places of the grid."""
+    unit = max(patch_size // 4, 1)
+    rows = []
+    for length in lengths:
+        place = torch.randperm(grid[0] * grid[1])[:length].sort().values
+        rows.append(torch.stack((place % grid[1], place // grid[1]), 1) * unit)
+    xy = torch.cat(rows).int()
+    return TokenSet(
+        torch.randn(len(xy), dim),
+        xy,
+        offsets_from_lengths(lengths, xy.device),
+        lengths,
+        patch_size,
+        grid,
+        kind,
+    )

@@ -23,6 +23,9 @@ OPS: dict[str, tuple[str, ...]] = {
     'nearest_clusters': ('cpu',),
     'cluster_attention': ('cpu',),
     'gather_patches': (),
+    'nearest_tokens': (),
+    'point_deform_attention': (),
+    'neighborhood_merge': (),
     'finest_token_map': (),
     'boundary_targets': (),
 }

@@ -1,6 +1,7 @@
 """The data that flows between backbones, necks and heads."""
 
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
+from .nearest_tokens import NearestTokens
 from .neighborhood import Neighborhood
 from .token_set import FINEST_PATCH, TokenSet, batch_index, full_grid, offsets_from_lengths
 
@@ -8,6 +9,7 @@ __all__ = [
     'FINEST_PATCH',
     'AllocationRound',
     'MixedTokens',
+    'NearestTokens',
     'Neighborhood',
     'TokenMaps',
     'TokenSet',

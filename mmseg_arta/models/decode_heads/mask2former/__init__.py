@@ -1,0 +1,15 @@
+"""Mask2Former on tokens of mixed resolution."""
+
+from .grid_pixel_decoder import GridPixelDecoder
+from .head import SparseMask2FormerHead
+from .pixel_decoder import PixelDecoderOutput, PointPixelDecoder
+from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
+
+__all__ = [
+    'GridPixelDecoder',
+    'MaskedTransformerDecoder',
+    'PixelDecoderOutput',
+    'PointPixelDecoder',
+    'QueryPredictions',
+    'SparseMask2FormerHead',
+]

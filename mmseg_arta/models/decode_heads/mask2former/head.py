@@ -1,0 +1,249 @@
+"""Mask2Former decode head for tokens of mixed resolution, and for dense maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ....structures import MixedTokens, TokenMaps, TokenSet
+from ...losses import SetCriterion
+from .grid_pixel_decoder import GridPixelDecoder
+from .pixel_decoder import PointPixelDecoder
+from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
+
+_PIXEL_DECODERS = {'point': PointPixelDecoder, 'grid': GridPixelDecoder}
+
+
+@MODELS.register_module()
+class SparseMask2FormerHead(BaseModule):
+    """Mask2Former that keeps the tokens of a sparse backbone sparse (ARTA 3.5, AFF 4.1).
+
+    A ``decode_head`` of the stock ``EncoderDecoder``. It takes :class:`MixedTokens` as the
+    backbone returns them; only mask logits are dense. The maps of any stock backbone, finest
+    first, are the special case of all tokens present. As the stock ``Mask2FormerHead`` it
+    predicts class scores: the sum over queries of class probability x mask probability.
+
+    Args:
+        in_channels: channels of the backbone's levels, coarse to fine (of maps too).
+        num_classes: classes without 'no object'.
+        patch_sizes: patch sizes of the levels in pixels, coarse to fine.
+        dim: channels of the decoder, mask features included.
+        num_queries: queries; at least as many as classes in an image.
+        normalize: how sine positions are normalised: by the 'canvas', or 'max' as published.
+        cell_position: positions in the densified mask features, 'learned' per offset inside
+            the patch (paper), 'sine' (published code) or 'none' (usual with dense maps).
+        pixel_decoder: 'point' (:class:`PointPixelDecoder`) or 'grid'
+            (:class:`GridPixelDecoder`, for dense maps), or a dict of this ``type`` and further
+            options. For dense maps the point decoder's ``mask_tokens`` must be 'finest'.
+        transformer_decoder: further options of :class:`MaskedTransformerDecoder`.
+        criterion: options of :class:`~mmseg_arta.models.losses.SetCriterion`.
+        ignore_index: label of ignored pixels.
+        align_corners: as stock heads have it; masks are resized without.
+        init_cfg: as in every mmengine module.
+
+    Raises:
+        ValueError: if options do not fit together.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        num_classes: int,
+        patch_sizes: Sequence[int] = (32, 16, 8, 4),
+        dim: int = 256,
+        num_queries: int = 100,
+        normalize: str = 'canvas',
+        cell_position: str = 'learned',
+        pixel_decoder: str | Mapping[str, Any] = 'point',
+        transformer_decoder: Mapping[str, Any] | None = None,
+        criterion: Mapping[str, Any] | None = None,
+        ignore_index: int = 255,
+        align_corners: bool = False,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if len(patch_sizes) != len(in_channels):
+            raise ValueError(
+                f'SparseMask2FormerHead: in_channels names {len(in_channels)} levels, '
+                f'patch_sizes {len(patch_sizes)}'
+            )
+        if align_corners:
+            raise ValueError('SparseMask2FormerHead.align_corners: only False is supported')
+        self.in_channels, self.patch_sizes = tuple(in_channels), tuple(patch_sizes)
+        self.num_classes = self.out_channels = num_classes
+        self.ignore_index = ignore_index
+        self.align_corners = align_corners
+        # Stock post-processing asks for it; it matters for a single output channel only.
+        self.threshold = None
+        options = dict(type=pixel_decoder) if isinstance(pixel_decoder, str) else {**pixel_decoder}
+        kind = options.pop('type', 'point')
+        if kind not in _PIXEL_DECODERS:
+            raise ValueError(
+                f'SparseMask2FormerHead.pixel_decoder must be one of {sorted(_PIXEL_DECODERS)}, '
+                f'found {kind!r}'
+            )
+        self.pixel_decoder = _PIXEL_DECODERS[kind](
+            in_channels, dim=dim, mask_dim=dim, normalize=normalize, **options
+        )
+        finest_only = self.pixel_decoder.mask_tokens == 'finest'
+        self.transformer_decoder = MaskedTransformerDecoder(
+            num_classes,
+            dim=dim,
+            mask_dim=dim,
+            num_queries=num_queries,
+            num_levels=len(in_channels) - 1,
+            patch_sizes=self.patch_sizes[-1:] if finest_only else self.patch_sizes,
+            cell_position=cell_position,
+            normalize=normalize,
+            **(transformer_decoder or {}),
+        )
+        self.criterion = SetCriterion(num_classes, ignore_index=ignore_index, **(criterion or {}))
+
+    def forward(self, inputs: object) -> tuple[list[Tensor], list[Tensor]]:
+        """Raw predictions, the final one last.
+
+        Args:
+            inputs: ``MixedTokens``, or dense maps, finest first.
+
+        Returns:
+            class logits ``(B, Q, classes + 1)`` and mask logits ``(B, Q, h, w)`` of the queries
+            before the first and after every layer; ``h`` and ``w`` are the image's sides over
+            the finest patch size, rounded up.
+        """
+        tokens = self._tokens(inputs)
+        found = self._predictions(tokens)
+        maps = [self._maps(found, number, tokens) for number in range(len(found.mask_embeds))]
+        return list(found.class_logits), maps
+
+    def loss(
+        self,
+        inputs: object,
+        batch_data_samples: Sequence[Any],
+        train_cfg: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch, see :class:`~mmseg_arta.models.losses.SetCriterion`.
+
+        Args:
+            inputs: ``MixedTokens``, or dense maps, finest first.
+            batch_data_samples: samples with ``gt_sem_seg``.
+            train_cfg: unused.
+
+        Raises:
+            ValueError: if labels and images differ in size.
+        """
+        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        tokens = self._tokens(inputs, tuple(labels.shape[1:]))
+        if tuple(labels.shape[1:]) != tokens.image_size:
+            raise ValueError(
+                f'SparseMask2FormerHead: images are {tokens.image_size} (height, width), '
+                f'labels {tuple(labels.shape[1:])}'
+            )
+        class_logits, maps = self.forward(tokens)
+        size = tokens.levels[-1].patch_size
+        height, width = maps[0].shape[2] * size, maps[0].shape[3] * size
+        labels = F.pad(
+            labels,
+            (0, width - labels.shape[2], 0, height - labels.shape[1]),
+            value=self.ignore_index,
+        )
+        return self.criterion(class_logits, maps, labels)
+
+    def predict(
+        self,
+        inputs: object,
+        batch_img_metas: Sequence[Mapping[str, Any]],
+        test_cfg: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Class scores ``(B, classes, H, W)`` at the size of the images.
+
+        Args:
+            inputs: ``MixedTokens``, or dense maps.
+            batch_img_metas: the first one's ``pad_shape`` or ``img_shape``, whichever fits the
+                maps, is the images' size behind dense maps; tokens know it themselves.
+            test_cfg: unused.
+        """
+        tokens = self._tokens(inputs, self._input_size(inputs, batch_img_metas))
+        found = self._predictions(tokens)
+        masks = self._maps(found, -1, tokens)
+        size = tokens.levels[-1].patch_size
+        full = (masks.shape[2] * size, masks.shape[3] * size)
+        masks = F.interpolate(masks, full, mode='bilinear', align_corners=False)
+        masks = masks[:, :, : tokens.image_size[0], : tokens.image_size[1]].sigmoid()
+        classes = found.class_logits[-1].softmax(-1)[..., :-1]
+        return torch.einsum('bqc,bqhw->bchw', classes, masks)
+
+    def _tokens(self, inputs: object, image_size: Sequence[int] | None = None) -> MixedTokens:
+        """The tokens given, or those of dense maps of images of ``image_size``."""
+        if isinstance(inputs, MixedTokens):
+            return inputs
+        if isinstance(inputs, TokenMaps):
+            raise TypeError(
+                'SparseMask2FormerHead takes MixedTokens, found the output of TokensToMaps: '
+                'take that neck out'
+            )
+        if not isinstance(inputs, (list, tuple)) or not all(
+            isinstance(maps, Tensor) and maps.ndim == 4 for maps in inputs
+        ):
+            raise TypeError(
+                f'SparseMask2FormerHead takes MixedTokens, or maps (B, C, H, W), finest first; '
+                f'found {type(inputs).__name__}'
+            )
+        if len(inputs) != len(self.patch_sizes):
+            raise ValueError(
+                f'SparseMask2FormerHead.patch_sizes names {len(self.patch_sizes)} levels, '
+                f'the backbone gives {len(inputs)} maps'
+            )
+        if self.pixel_decoder.mask_tokens != 'finest':
+            raise ValueError(
+                'SparseMask2FormerHead: behind a backbone that gives dense maps, use '
+                "pixel_decoder='grid' or dict(type='point', mask_tokens='finest')"
+            )
+        levels = tuple(
+            TokenSet.from_map(maps, size)
+            for maps, size in zip(reversed(inputs), self.patch_sizes, strict=True)
+        )
+        stride = self.patch_sizes[-1]
+        canvas = tuple(side * stride for side in inputs[0].shape[2:])
+        height, width = canvas if image_size is None else image_size[:2]
+        if height > canvas[0] or width > canvas[1]:
+            raise ValueError(
+                f'SparseMask2FormerHead: images are {(height, width)} (height, width), but the '
+                f'finest maps cover {canvas} pixels with {stride} px a cell: check patch_sizes'
+            )
+        return MixedTokens(levels, (height, width), canvas)
+
+    def _input_size(
+        self, inputs: object, metas: Sequence[Mapping[str, Any]]
+    ) -> tuple[int, int] | None:
+        """Height and width of what the backbone was given, if the samples tell."""
+        if isinstance(inputs, MixedTokens) or not metas:
+            return None
+        for key in ('pad_shape', 'img_shape'):
+            # In slide mode stock code writes the window's size into the first img_shape.
+            size = tuple(metas[0].get(key, ())[:2])
+            cells = tuple(-(-side // self.patch_sizes[-1]) for side in size)
+            if size and cells == tuple(inputs[0].shape[2:]):
+                return size
+        return None
+
+    def _predictions(self, tokens: MixedTokens) -> QueryPredictions:
+        sizes = tuple(level.patch_size for level in tokens.levels)
+        if sizes != self.patch_sizes:
+            raise ValueError(
+                f'SparseMask2FormerHead.patch_sizes is {self.patch_sizes}, but the backbone gives '
+                f'levels of {sizes} px (coarse to fine)'
+            )
+        return self.transformer_decoder(self.pixel_decoder(tokens))
+
+    @staticmethod
+    def _maps(found: QueryPredictions, number: int, tokens: MixedTokens) -> Tensor:
+        """Mask logits of one prediction, without the canvas' padding."""
+        size = tokens.levels[-1].patch_size
+        height, width = (-(-side // size) for side in tokens.image_size)
+        return found.mask_logits(number)[:, :, :height, :width]

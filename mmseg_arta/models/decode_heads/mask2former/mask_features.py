@@ -1,0 +1,144 @@
+"""Mask features at every place of the canvas, and mask logits without a dense product.
+
+The feature of a place is the mask feature of the finest token that covers it plus an
+embedding of the place (ARTA 3.5). So a query's logit there is ``query . token`` plus
+``query . embedding``: two small products whose results are looked up per place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ....ops import finest_token_map
+from ....structures import TokenSet
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A summand of the mask features: some channels of every cell come from a small table.
+
+    Attributes:
+        rows: ``(B or 1, S, c)`` the table.
+        channels: which ``c`` of the mask channels it adds to.
+        index: ``(B or 1, cells)`` int64, the table's row for every cell.
+    """
+
+    rows: Tensor
+    channels: slice
+    index: Tensor
+
+
+@dataclass(frozen=True)
+class MaskFeatures:
+    """Mask features of a batch as a sum of :class:`Factor`.
+
+    Attributes:
+        factors: the summands.
+        grid: ``(rows, columns)`` of cells on the canvas.
+    """
+
+    factors: tuple[Factor, ...]
+    grid: tuple[int, int]
+
+    def logits(self, embed: Tensor, cells: Tensor | None = None) -> Tensor:
+        """Products of query embeddings with the mask features.
+
+        Args:
+            embed: ``(B, Q, C)`` mask embeddings of the queries.
+            cells: ``(B, M)`` int64 which cells, in raster order; all by default.
+
+        Returns:
+            ``(B, Q, M)``, for all cells ``(B, Q, rows, columns)``.
+        """
+        batch, queries, _ = embed.shape
+        kind = torch.promote_types(embed.dtype, torch.float32)
+        with torch.autocast(embed.device.type, enabled=False):
+            total = self._logits(embed.to(kind), cells, batch, queries)
+        return total.unflatten(2, self.grid) if cells is None else total
+
+    def _logits(self, embed: Tensor, cells: Tensor | None, batch: int, queries: int) -> Tensor:
+        total: Tensor | None = None
+        for factor in self.factors:
+            small = embed[..., factor.channels] @ factor.rows.transpose(1, 2)
+            index = factor.index.expand(batch, -1)
+            if cells is not None:
+                index = index.gather(1, cells)
+            term = small.gather(2, index[:, None].expand(-1, queries, -1))
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+    def dense(self, channels: int) -> Tensor:
+        """The features themselves ``(B, C, rows, columns)``: the definition, for tests."""
+        batch = max(factor.index.shape[0] for factor in self.factors)
+        cells = self.grid[0] * self.grid[1]
+        out = self.factors[0].rows.new_zeros((batch, cells, channels))
+        for factor in self.factors:
+            rows = factor.rows.expand(batch, -1, -1)
+            index = factor.index.expand(batch, -1)[..., None].expand(-1, -1, rows.shape[2])
+            out[..., factor.channels] = out[..., factor.channels] + rows.gather(1, index)
+        return out.transpose(1, 2).unflatten(2, self.grid)
+
+
+@dataclass(frozen=True)
+class CellTokens:
+    """Which token every cell of the finest grid gets its mask feature from.
+
+    Attributes:
+        rows: ``(B, rows, columns)`` int64 rows of the levels laid end to end.
+        levels: the levels, coarse to fine.
+    """
+
+    rows: Tensor
+    levels: tuple[TokenSet, ...]
+
+    @classmethod
+    def of(cls, levels: Sequence[TokenSet]) -> CellTokens:
+        return cls(finest_token_map(levels), tuple(levels))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.rows.shape[1], self.rows.shape[2]
+
+    def factor(self, feats: Tensor) -> Factor:
+        """The tokens' own part of the mask features.
+
+        Only tokens that are the finest at some place take part, so a query is multiplied with
+        fewer rows than there are cells. Their number is read from the device once.
+
+        Args:
+            feats: ``(V, C)`` mask features, levels laid end to end.
+        """
+        device = self.rows.device
+        image = torch.cat([level.batch_index() for level in self.levels])
+        seen = torch.zeros(len(image), dtype=torch.bool, device=device)
+        seen[self.rows.flatten()] = True
+        # Rows by image, those that are seen first.
+        order = torch.sort(image * 2 + ~seen, stable=True).indices
+        per_image = [sum(counts) for counts in zip(*(x.lengths for x in self.levels), strict=True)]
+        first = torch.tensor([sum(per_image[:b]) for b in range(len(per_image))], device=device)
+        width = int(torch.zeros_like(first).index_add(0, image, seen.long()).max())
+        # Images with fewer seen tokens are filled up with rows that no cell looks up.
+        slots = (first[:, None] + torch.arange(width, device=device)).clamp(max=len(order) - 1)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=device)
+        index = place[self.rows].flatten(1) - first[:, None]
+        return Factor(feats[order[slots]], slice(0, feats.shape[1]), index)
+
+
+def central_cells(level: TokenSet, grid: tuple[int, int]) -> Tensor:
+    """The four central cells of every token's patch, ``(T, 4)`` int64 in raster order.
+
+    Their mean is what interpolation from the 4 nearest cells gives at the patch's centre.
+    A patch of one cell has it four times.
+    """
+    low, high = (level.unit - 1) // 2, level.unit // 2
+    x, y = level.xy[:, 0].long(), level.xy[:, 1].long()
+    # Coarse maps of images that are no multiple of their stride reach beyond the finest one.
+    ys = [(y + step).clamp(max=grid[0] - 1) for step in (low, high)]
+    xs = [(x + step).clamp(max=grid[1] - 1) for step in (low, high)]
+    return torch.stack([row * grid[1] + col for row in ys for col in xs], 1)

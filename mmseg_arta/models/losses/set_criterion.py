@@ -1,0 +1,138 @@
+"""Loss of mask classification with deep supervision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from torch import Tensor
+
+from .class_masks import ClassMasks
+from .matcher import HungarianMatcher, Matches
+from .point_sampling import sample_maps, uncertain_points
+
+
+class SetCriterion:
+    """Classification, mask and dice losses of matched queries (Mask2Former).
+
+    Every prediction is matched by itself. Mask losses are computed at ``num_points`` places per
+    mask, most of them where the mask is undecided, or in all cells (targets max-pooled) if
+    those are no more. Everything is computed in float32, outside autocast.
+
+    Args:
+        num_classes: classes without 'no object'.
+        class_weight, mask_weight, dice_weight: weights of the losses, and of the matching costs.
+        no_object_weight: weight of 'no object' in the classification loss.
+        num_points: places per mask.
+        oversample, importance: see
+            :func:`mmseg_arta.models.losses.point_sampling.uncertain_points`.
+        ignore_index: label of ignored pixels; they belong to no mask.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        class_weight: float = 2.0,
+        mask_weight: float = 5.0,
+        dice_weight: float = 5.0,
+        no_object_weight: float = 0.1,
+        num_points: int = 12544,
+        oversample: float = 3.0,
+        importance: float = 0.75,
+        ignore_index: int = 255,
+    ) -> None:
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.weights = (class_weight, mask_weight, dice_weight)
+        self.no_object_weight, self.num_points = no_object_weight, num_points
+        self.oversample, self.importance = oversample, importance
+        self.matcher = HungarianMatcher(class_weight, mask_weight, dice_weight, num_points)
+
+    def __call__(
+        self, class_logits: Sequence[Tensor], mask_logits: Sequence[Tensor], labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            class_logits: ``(B, Q, classes + 1)`` of every prediction, the final one last.
+            mask_logits: ``(B, Q, h, w)`` of every prediction.
+            labels: ``(B, H, W)`` label maps; ``H`` and ``W`` are multiples of ``h`` and ``w``.
+
+        Returns:
+            ``loss_cls``, ``loss_mask`` and ``loss_dice`` of the final prediction and
+            ``d<i>.loss_...`` of the others, weighted.
+
+        Raises:
+            ValueError: for labels that do not fit the masks or the classes.
+        """
+        size = tuple(mask_logits[0].shape[2:])
+        if labels.shape[1] % size[0] or labels.shape[2] % size[1]:
+            raise ValueError(
+                f"labels must have a multiple of the masks' size {size}, "
+                f'found {tuple(labels.shape[1:])}'
+            )
+        with torch.autocast(labels.device.type, enabled=False):
+            class_logits = [logits.float() for logits in class_logits]
+            mask_logits = [logits.float() for logits in mask_logits]
+            targets = ClassMasks.of(labels, self.num_classes, self.ignore_index)
+            matches = self.matcher(class_logits, mask_logits, targets)
+            masks = mask_logits[0].new_tensor(float(len(matches.image)))
+            all_reduce(masks, 'mean')
+            masks = masks.clamp(min=1)
+            pooled = None
+            if size[0] * size[1] <= self.num_points:
+                pooled = self._pooled_targets(targets, matches, size)
+            losses: dict[str, Tensor] = {}
+            for number, (logits, maps) in enumerate(zip(class_logits, mask_logits, strict=True)):
+                query = matches.query[number]
+                parts = (
+                    self._class_loss(logits, matches, query),
+                    *self._mask_losses(maps[matches.image, query], targets, matches, pooled, masks),
+                )
+                prefix = '' if number == len(class_logits) - 1 else f'd{number}.'
+                for name, weight, part in zip(
+                    ('cls', 'mask', 'dice'), self.weights, parts, strict=True
+                ):
+                    losses[f'{prefix}loss_{name}'] = weight * part
+        return losses
+
+    def _class_loss(self, logits: Tensor, matches: Matches, query: Tensor) -> Tensor:
+        wanted = logits.new_full(logits.shape[:2], self.num_classes, dtype=torch.int64)
+        wanted[matches.image, query] = matches.classes
+        weight = logits.new_ones(self.num_classes + 1)
+        weight[-1] = self.no_object_weight
+        return F.cross_entropy(logits.transpose(1, 2), wanted, weight)
+
+    def _mask_losses(
+        self,
+        maps: Tensor,
+        targets: ClassMasks,
+        matches: Matches,
+        pooled: Tensor | None,
+        masks: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and dice loss of matched ``maps (N, h, w)`` per mask (ranks' mean)."""
+        if not len(maps):
+            # No mask in the batch: zeros that still belong to the graph, for distributed runs.
+            return maps.sum(), maps.sum()
+        if pooled is not None:
+            found, wanted = maps.flatten(1), pooled
+        else:
+            points = uncertain_points(maps, self.num_points, self.oversample, self.importance)
+            found = sample_maps(maps[:, None], points)[:, 0]
+            wanted = targets.sample(matches.image, matches.classes[:, None], points)[:, 0]
+        entropy = F.binary_cross_entropy_with_logits(found, wanted, reduction='none').mean(1)
+        found = found.sigmoid()
+        overlap = 2 * (found * wanted).sum(1) + 1
+        dice = 1 - overlap / (found.sum(1) + wanted.sum(1) + 1)
+        return entropy.sum() / masks, dice.sum() / masks
+
+    @staticmethod
+    def _pooled_targets(targets: ClassMasks, matches: Matches, size: tuple[int, int]) -> Tensor:
+        """Max-pooled target ``(N, h * w)`` of every match."""
+        pooled = targets.pooled(size)
+        counts = torch.tensor(targets.counts, device=pooled.device)
+        first = counts.cumsum(0) - counts
+        number = torch.arange(len(matches.image), device=pooled.device)
+        return pooled[matches.image, number - first[matches.image]]

@@ -1,0 +1,74 @@
+"""Multi-scale deformable attention on irregular tokens (AFF 4.1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .reference import point_deform_attention as reference
+
+
+def point_deform_attention(
+    value: Tensor,
+    centers: Tensor,
+    nearest: Tensor,
+    batch: Tensor,
+    location: Tensor,
+    weight: Tensor,
+    power: Tensor,
+    floor: float = 0.01,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Weighted sum of features sampled at given places of several token levels.
+
+    A sample is interpolated from the 4 (in general ``k``) tokens of its level nearest to the
+    cell it falls in, by :func:`~mmseg_arta.ops.inverse_distance_weights` of the exact place.
+    Places outside the canvas use the nearest cell's tokens.
+
+    Args:
+        value: ``(V, H, d)`` values of all levels laid end to end.
+        centers: ``(V, 2)`` their centres ``(x, y)`` in units of 4 px.
+        nearest: ``(L, B, rows, columns, k)`` int64 rows of ``value`` nearest to every 4 px
+            cell; -1 where an image has fewer tokens.
+        batch: ``(Q,)`` int64 image of every query.
+        location: ``(Q, H, L, P, 2)`` places ``(x, y)`` to sample, units of 4 px.
+        weight: ``(Q, H, L, P)`` attention weights.
+        power: ``(1,)`` power of the squared distance.
+        floor, eps: see :func:`~mmseg_arta.ops.inverse_distance_weights`.
+
+    Returns:
+        ``(Q, H, d)`` in the number type of ``value``; computed in float32 or better.
+
+    Raises:
+        ValueError: if shapes do not fit together.
+    """
+    queries, heads, levels, points = weight.shape
+    if tuple(location.shape) != (queries, heads, levels, points, 2):
+        raise ValueError(
+            f'location must be {(queries, heads, levels, points, 2)} for weight '
+            f'{tuple(weight.shape)}, found {tuple(location.shape)}'
+        )
+    if nearest.ndim != 5 or nearest.shape[0] != levels:
+        raise ValueError(
+            f'nearest must be ({levels}, B, rows, columns, k) for weight '
+            f'{tuple(weight.shape)}, found {tuple(nearest.shape)}'
+        )
+    if value.ndim != 3 or value.shape[1] != heads or centers.shape[0] != value.shape[0]:
+        raise ValueError(
+            f'value must be (V, {heads}, d) and centers (V, 2), found {tuple(value.shape)} '
+            f'and {tuple(centers.shape)}'
+        )
+    # Places need more digits than half precision has.
+    kind = torch.promote_types(value.dtype, torch.float32)
+    out = reference.point_deform_attention(
+        value.to(kind),
+        centers.to(kind),
+        nearest,
+        batch,
+        location.to(kind),
+        weight.to(kind),
+        power.to(kind),
+        floor,
+        eps,
+    )
+    return out.to(value.dtype)

@@ -1,0 +1,22 @@
+"""Weighted sums of gathered rows without a copy of the gathered rows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """``out[n] = sum_j weights[n, j] * table[index[n, j]]``.
+
+    Args:
+        table: ``(V, C)``; with no rows every sum is 0.
+        index: ``(N, J)`` int64, 0 where the weight is 0 by design.
+        weights: ``(N, J)``.
+
+    Returns:
+        ``(N, C)``.
+    """
+    if table.shape[0] == 0:
+        table = torch.nn.functional.pad(table, (0, 0, 0, 1))
+    return torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode='sum')

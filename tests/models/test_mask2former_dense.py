@@ -1,0 +1,148 @@
+"""Mask2Former on the dense maps of stock backbones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
+
+from mmseg_arta.models import SparseMask2FormerHead
+from mmseg_arta.models.decode_heads.mask2former import GridPixelDecoder, PointPixelDecoder
+from mmseg_arta.models.decode_heads.mask2former.grid_pixel_decoder import (
+    GridDeformAttention,
+    GridPlaces,
+)
+from mmseg_arta.structures import MixedTokens
+from tests.helpers import grid_tokens, some_tokens
+from tests.models.test_sparse_mask2former_head import samples
+
+POINT = dict(type='point', mask_tokens='finest', project_same=True)
+
+
+def segmentor(pixel_decoder, test_cfg=None):
+    options = dict(num_layers=1, num_heads=2, hidden=32)
+    model = MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(
+                type='MixVisionTransformer',
+                embed_dims=8,
+                num_layers=[1, 1, 1, 1],
+                num_heads=[1, 1, 1, 1],
+                mlp_ratio=2,
+            ),
+            decode_head=dict(
+                type='SparseMask2FormerHead',
+                in_channels=(8, 8, 8, 8),
+                num_classes=5,
+                dim=32,
+                num_queries=8,
+                cell_position='none',
+                pixel_decoder={**pixel_decoder, **options},
+                transformer_decoder=dict(num_layers=3, num_heads=2, hidden=32),
+            ),
+            train_cfg=dict(),
+            test_cfg=test_cfg or dict(mode='whole'),
+        )
+    )
+    model.test_cfg = ConfigDict(model.test_cfg)
+    return model
+
+
+@pytest.mark.parametrize('pixel_decoder', [dict(type='grid'), POINT], ids=['grid', 'point'])
+@pytest.mark.parametrize('size', [(64, 64), (61, 50)], ids=str)
+def test_training_step_and_inference(pixel_decoder, size):
+    model = segmentor(pixel_decoder).train()
+    image = torch.randn(2, 3, *size)
+    total, _ = model.parse_losses(model.loss(image, samples(size)))
+    total.backward()
+    for name, parameter in model.decode_head.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    with torch.no_grad():
+        (found, _) = model.eval().predict(image, samples(size))
+    assert found.seg_logits.data.shape == (5, *size)
+
+
+@torch.no_grad()
+def test_slide_mode():
+    test_cfg = dict(mode='slide', crop_size=(48, 48), stride=(32, 32))
+    model = segmentor(dict(type='grid'), test_cfg).eval()
+    (found, _) = model.predict(torch.randn(2, 3, 70, 90), samples((70, 90)))
+    assert found.seg_logits.data.shape == (5, 70, 90)
+
+
+def test_labels_larger_than_the_maps_are_an_error():
+    head = segmentor(dict(type='grid')).decode_head
+    maps = [torch.randn(1, 8, side, side) for side in (16, 8, 4, 2)]
+    with pytest.raises(ValueError, match=r'images are \(80, 64\).*cover \(64, 64\) pixels'):
+        head.loss(maps, samples((80, 64), batch=1))
+    with pytest.raises(ValueError, match='names 4 levels, the backbone gives 3 maps'):
+        head(maps[:3])
+
+
+def test_grid_attention_samples_bilinearly():
+    """One query at a time, with weights and offsets taken from the layer's own projections."""
+    layer = GridDeformAttention(4, 2, 2, 3).double()
+    for linear in (layer.offsets, layer.weights):
+        torch.nn.init.normal_(linear.weight, std=0.5)
+    sizes = ((4, 6), (2, 3))
+    centers = torch.rand(30, 2).double()
+    x, query = torch.randn(1, 30, 4).double(), torch.randn(1, 30, 4).double()
+    found = layer(query, x, GridPlaces(centers, sizes))
+    value = layer.value(x)[0]
+    maps = [part.view(*size, 4) for part, size in zip(value.split([24, 6]), sizes, strict=True)]
+    offsets = layer.offsets(query)[0].view(30, 2, 2, 3, 2)
+    weights = layer.weights(query)[0].view(30, 2, 6).softmax(-1).view(30, 2, 2, 3)
+    expected = torch.zeros(30, 4).double()
+    for index in (0, 7, 29):
+        for head, level, point in torch.cartesian_prod(*map(torch.arange, (2, 2, 3))):
+            rows, cols = sizes[level]
+            x_at = centers[index, 0] * cols + offsets[index, head, level, point, 0] - 0.5
+            y_at = centers[index, 1] * rows + offsets[index, head, level, point, 1] - 0.5
+            for row in range(rows):
+                for col in range(cols):
+                    near = (1 - (x_at - col).abs()).clamp(0) * (1 - (y_at - row).abs()).clamp(0)
+                    lanes = slice(int(head) * 2, int(head) * 2 + 2)
+                    expected[index, lanes] += (
+                        weights[index, head, level, point] * near * maps[level][row, col, lanes]
+                    )
+        torch.testing.assert_close(found[0, index], layer.proj(expected[index]))
+
+
+def test_finest_map_adds_what_is_coarser():
+    levels = [grid_tokens(2, (2, 3), 8, 4), grid_tokens(2, (4, 6), 4, 3)]
+    decoder = GridPixelDecoder((4, 3), 32, 32, 1, 2, hidden=8)
+    out = decoder(MixedTokens(tuple(levels), (16, 24), (16, 24)))
+    above = out.memory[0].feats.view(2, 2, 3, 32).permute(0, 3, 1, 2)
+    finest = levels[1].feats.view(2, 4, 6, 3).permute(0, 3, 1, 2)
+    x = decoder.lateral(finest) + F.interpolate(above, scale_factor=2, mode='bilinear')
+    expected = decoder.mask_proj(decoder.out_conv(x)).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(out.mask_feats, expected)
+
+
+def test_grid_decoder_needs_all_tokens():
+    levels = (grid_tokens(2, (2, 3), 8, 4), some_tokens((24, 7), (4, 6), 4, 3))
+    decoder = GridPixelDecoder((4, 3), 32, 32, 1, 2, hidden=8)
+    with pytest.raises(
+        ValueError, match=r"all 24 tokens .* found 7 of 4 px.*pixel_decoder='point'"
+    ):
+        decoder(MixedTokens(levels, (16, 24), (16, 24)))
+    with pytest.raises(ValueError, match='dim must be a multiple of 32, found 16'):
+        GridPixelDecoder((4, 3), 16)
+
+
+def test_standard_parameter_count():
+    # Projections, 6 encoder layers, lateral and 3x3 convolution, mask features; Swin-T's widths.
+    with torch.device('meta'):
+        head = SparseMask2FormerHead(
+            (768, 384, 192, 96), 150, pixel_decoder='grid', cell_position='none'
+        )
+        point = PointPixelDecoder((768, 384, 192, 96))
+    found = sum(p.numel() for p in head.pixel_decoder.parameters())
+    layer = 49_344 + 24_672 + 2 * 65_792 + 2 * 512 + 262_144 * 2 + 1024 + 256
+    projections = (768 + 384 + 192 + 3) * 256 + 3 * 512
+    assert found == projections + 768 + 6 * layer + 96 * 256 + 512 + 589_824 + 512 + 65_792
+    assert sum(p.numel() for p in head.transformer_decoder.parameters()) == 14_497_431
+    assert found > sum(p.numel() for p in point.parameters())

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from mmseg_arta.models import SparseMask2FormerHead
+from mmseg_arta.structures import TokenMaps
+from tests.models.test_arta import NANO
+
+SMALL = dict(
+    type='SparseMask2FormerHead',
+    in_channels=NANO['dims'],
+    num_classes=5,
+    dim=16,
+    num_queries=8,
+    pixel_decoder=dict(num_layers=1, num_heads=2, hidden=32),
+    transformer_decoder=dict(num_layers=3, num_heads=2, hidden=32),
+)
+
+
+def segmentor(test_cfg=None, **head):
+    model = MODELS.build(
+        dict(
+            type='EncoderDecoder',
+            backbone=dict(
+                type='ARTA',
+                arch=NANO,
+                allocation=dict(type='ThresholdAllocation', thresholds=(0.0, 0.0, 0.0)),
+            ),
+            decode_head={**SMALL, **head},
+            auxiliary_head=dict(type='BoundaryScoreHead'),
+            train_cfg=dict(),
+            test_cfg=test_cfg or dict(mode='whole'),
+        )
+    )
+    model.test_cfg = ConfigDict(model.test_cfg)
+    return model
+
+
+def samples(size, classes=5, batch=2):
+    out = []
+    for _ in range(batch):
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size)))
+        out.append(sample)
+    return out
+
+
+@pytest.mark.parametrize(
+    'dims, pixels',
+    [((512, 256, 128, 64), 4_907_750), ((768, 384, 192, 96), 5_096_422)],
+    ids=['tiny-small', 'base'],
+)
+def test_published_parameter_counts(dims, pixels):
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    with torch.device('meta'):
+        head = SparseMask2FormerHead(dims, 150)
+        published = SparseMask2FormerHead(dims, 150, cell_position='sine')
+    assert count(head.pixel_decoder) == pixels
+    assert count(published.transformer_decoder) == 14_497_431
+    # 64 + 16 + 4 + 1 learned positions.
+    assert count(head.transformer_decoder) == 14_497_431 + 85 * 256
+    assert count(head) == count(head.pixel_decoder) + count(head.transformer_decoder)
+
+
+@pytest.mark.parametrize('size', [(64, 96), (61, 90)], ids=str)
+def test_training_step(size):
+    model = segmentor().train()
+    losses = model.loss(torch.randn(2, 3, *size), samples(size))
+    names = [name for name in losses if name.startswith('decode.')]
+    assert len(names) == 3 * 4
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_labels_of_another_size_are_an_error():
+    model = segmentor()
+    with pytest.raises(ValueError, match=r'images are \(64, 64\).*labels \(32, 32\)'):
+        model.loss(torch.randn(2, 3, 64, 64), samples((32, 32)))
+
+
+def test_the_canvas_beyond_the_image_has_no_label(monkeypatch):
+    model, seen = segmentor(), []
+    data = samples((61, 50))
+    for sample in data:
+        sample.gt_sem_seg.data.clamp_(min=1)
+    monkeypatch.setattr(model.decode_head, 'criterion', lambda *args: seen.append(args) or {})
+    model.loss(torch.randn(2, 3, 61, 50), data)
+    (_, maps, labels), *_ = seen
+    assert maps[0].shape[2:] == (16, 13) and labels.shape == (2, 64, 52)
+    assert torch.equal(labels[1, :61, :50], data[1].gt_sem_seg.data[0])
+    assert (labels[:, 61:] == 255).all() and (labels[:, :, 50:] == 255).all()
+
+
+@pytest.mark.parametrize('size', [(64, 64), (61, 50)], ids=str)
+@torch.no_grad()
+def test_predicts_class_scores_of_the_image(size):
+    model = segmentor().eval()
+    image = torch.randn(2, 3, *size)
+    tokens = model.extract_feat(image)
+    found = model.decode_head.predict(tokens, [{}] * 2)
+    class_logits, mask_logits = (x[-1] for x in model.decode_head(tokens))
+    assert mask_logits.shape[2:] == (-(-size[0] // 4), -(-size[1] // 4))
+    # Nothing of the canvas beyond the image counts, and nothing is stretched.
+    full = torch.nn.functional.interpolate(mask_logits, scale_factor=4, mode='bilinear')
+    masks = full[..., : size[0], : size[1]].sigmoid()
+    expected = torch.zeros_like(found)
+    for query in range(8):
+        share = class_logits[:, query].softmax(-1)[:, :5]
+        expected += share[..., None, None] * masks[:, query, None]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    'test_cfg',
+    [dict(mode='whole'), dict(mode='slide', crop_size=(48, 48), stride=(32, 32))],
+    ids=['whole', 'slide'],
+)
+@torch.no_grad()
+def test_stock_inference(test_cfg):
+    model = segmentor(test_cfg).eval()
+    (first, second) = model.predict(torch.randn(2, 3, 70, 90), samples((70, 90)))
+    assert first.seg_logits.data.shape == (5, 70, 90)
+    assert second.pred_sem_seg.data.shape == (1, 70, 90)
+    assert torch.equal(first.seg_logits.data.argmax(0)[None], first.pred_sem_seg.data)
+
+
+def test_half_precision_training_step():
+    model = segmentor().train()
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model.loss(torch.randn(2, 3, 64, 64), samples((64, 64)))
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_bad_options_and_inputs_are_named():
+    with pytest.raises(ValueError, match='in_channels names 3 levels, patch_sizes 4'):
+        SparseMask2FormerHead((8, 8, 8), 5)
+    with pytest.raises(ValueError, match='align_corners: only False'):
+        SparseMask2FormerHead((8,) * 4, 5, align_corners=True)
+    with pytest.raises(TypeError, match='unexpected keyword'):
+        SparseMask2FormerHead((8,) * 4, 5, pixel_decoder=dict(layers=3))
+    head = MODELS.build(SMALL)
+    with pytest.raises(TypeError, match='found the output of TokensToMaps: take that neck out'):
+        head(TokenMaps([], None))
+    with pytest.raises(TypeError, match='found dict'):
+        head({})
+    with pytest.raises(ValueError, match=r"pixel_decoder must be one of \['grid', 'point'\]"):
+        SparseMask2FormerHead((8,) * 4, 5, pixel_decoder='dots')
+    with pytest.raises(ValueError, match="use pixel_decoder='grid'"):
+        head([torch.zeros(1, 8, 8, 8)] * 4)
+    model = segmentor(patch_sizes=(64, 32, 16, 8))
+    with pytest.raises(ValueError, match=r'patch_sizes is \(64, .*levels of \(32, 16, 8, 4\)'):
+        model.decode_head(model.extract_feat(torch.randn(1, 3, 64, 64)))
