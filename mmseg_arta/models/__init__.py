@@ -4,13 +4,11 @@ from .allocation import BatchRatioAllocation, ThresholdAllocation
 from .backbones import ARTA
 from .decode_heads import BoundaryScoreHead, SparseMask2FormerHead
 from .necks import TokensToMaps
-from .segmentors import ScoreTTAModel
 
 __all__ = [
     'ARTA',
     'BatchRatioAllocation',
     'BoundaryScoreHead',
-    'ScoreTTAModel',
     'SparseMask2FormerHead',
     'ThresholdAllocation',
     'TokensToMaps',
