@@ -46,8 +46,13 @@ def shrink(value):
 def small_model(path):
     config = shrink(load(path).model.to_dict())
     if config['backbone']['type'] == 'ARTA':
-        config['decode_head']['in_channels'] = list(reversed(SMALL['dims']))
-        config['decode_head']['channels'] = 32
+        head = config['decode_head']
+        if head['type'] == 'SparseMask2FormerHead':
+            head.update(in_channels=SMALL['dims'], dim=32)
+            head['pixel_decoder'].update(num_layers=1, hidden=32)
+            head['transformer_decoder'].update(num_layers=3, hidden=32)
+        else:
+            head.update(in_channels=list(reversed(SMALL['dims'])), channels=32)
     return MODELS.build(config)
 
 

@@ -1,0 +1,66 @@
+"""Slide inference with several windows per forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor
+
+
+@MODELS.register_module()
+class BatchedSlideEncoderDecoder(EncoderDecoder):
+    """The stock ``EncoderDecoder`` whose slide mode decodes several windows at once.
+
+    The result is that of the stock mode, for models that treat the images of a batch each by
+    itself (``BatchRatioAllocation`` with ``inference='batch'`` does not). One more option in
+    ``test_cfg``: ``windows_per_forward``, 1 by default.
+    """
+
+    def slide_inference(
+        self, inputs: Tensor, batch_img_metas: Sequence[Mapping[str, Any]]
+    ) -> Tensor:
+        """Mean over windows of their predictions, ``(B, out_channels, H, W)``.
+
+        Args:
+            inputs: ``(B, 3, H, W)`` images.
+            batch_img_metas: of every image; those of a window get its size as ``img_shape``.
+
+        Raises:
+            ValueError: if ``windows_per_forward`` is not positive.
+        """
+        at_once = self.test_cfg.get('windows_per_forward', 1)
+        if at_once < 1:
+            raise ValueError(f'test_cfg.windows_per_forward must be at least 1, found {at_once}')
+        batch, _, height, width = inputs.shape
+        rows, cols = (
+            _window_starts(side, crop, stride)
+            for side, crop, stride in zip(
+                (height, width), self.test_cfg.crop_size, self.test_cfg.stride, strict=True
+            )
+        )
+        size = tuple(
+            min(*sides) for sides in zip((height, width), self.test_cfg.crop_size, strict=True)
+        )
+        windows = [(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in product(rows, cols)]
+        metas = [dict(meta, img_shape=size) for meta in batch_img_metas]
+        total = inputs.new_zeros((batch, self.out_channels, height, width))
+        count = inputs.new_zeros((1, 1, height, width))
+        for first in range(0, len(windows), at_once):
+            some = windows[first : first + at_once]
+            crops = torch.cat([inputs[:, :, y, x] for y, x in some])
+            found = self.encode_decode(crops, metas * len(some))
+            for (y, x), scores in zip(some, found.split(batch), strict=True):
+                total[:, :, y, x] += scores
+                count[:, :, y, x] += 1
+        return total / count
+
+
+def _window_starts(side: int, crop: int, stride: int) -> list[int]:
+    """First pixels of the windows along a side; the last window ends where the side ends."""
+    steps = max(side - crop + stride - 1, 0) // stride + 1
+    return [max(min(step * stride + crop, side) - crop, 0) for step in range(steps)]

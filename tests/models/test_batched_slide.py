@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmseg.models.segmentors import EncoderDecoder
+
+from mmseg_arta.models import BatchedSlideEncoderDecoder
+from tests.models.test_mask2former_dense import segmentor as dense_segmentor
+from tests.models.test_sparse_mask2former_head import segmentor
+
+
+def both(model, image, **test_cfg):
+    """The prediction of the stock slide mode and ours, and how many windows ran at once."""
+    size = image.shape[2:]
+    metas = [dict(img_shape=size, ori_shape=size)] * len(image)
+    model = model.eval()
+    model.test_cfg = ConfigDict(mode='slide', **test_cfg)
+    expected = EncoderDecoder.slide_inference(model, image, [dict(meta) for meta in metas])
+    model.__class__, sizes = BatchedSlideEncoderDecoder, []
+    model.backbone.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    return expected, model.inference(image, metas), sizes
+
+
+@pytest.mark.parametrize('at_once, sizes', [(1, [2] * 6), (4, [8, 4]), (100, [12])])
+@pytest.mark.parametrize('sparse', [True, False], ids=['tokens', 'maps'])
+@torch.no_grad()
+def test_same_as_stock(sparse, at_once, sizes):
+    model = segmentor() if sparse else dense_segmentor(dict(type='grid'))
+    expected, found, seen = both(
+        model,
+        torch.randn(2, 3, 70, 90),
+        crop_size=(46, 40),
+        stride=(30, 30),
+        windows_per_forward=at_once,
+    )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert seen == sizes
+
+
+@torch.no_grad()
+def test_image_smaller_than_a_window():
+    expected, found, seen = both(
+        segmentor(), torch.randn(1, 3, 40, 90), crop_size=(64, 64), stride=(48, 48)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert seen == [1, 1]
+
+
+def test_bad_option_is_named():
+    with pytest.raises(ValueError, match='windows_per_forward must be at least 1, found 0'):
+        model = segmentor()
+        model.__class__ = BatchedSlideEncoderDecoder
+        model.test_cfg = ConfigDict(
+            mode='slide', crop_size=(8, 8), stride=(8, 8), windows_per_forward=0
+        )
+        model.slide_inference(torch.zeros(1, 3, 64, 64), [{}])
