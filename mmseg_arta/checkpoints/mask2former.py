@@ -133,7 +133,7 @@ def _convert_parts(
     if unknown:
         raise ValueError(
             f'the checkpoint does not have the expected layout: {len(unknown)} keys outside '
-            f'{list(parts)}: {unknown[:20]}'
+            f'{list(parts)}: {unknown}'
         )
     converted = {}
     for prefix, (target, convert) in parts.items():

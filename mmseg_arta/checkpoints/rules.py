@@ -37,7 +37,7 @@ def rename_keys(state_dict: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict
     if unmatched or doubled:
         raise ValueError(
             f'the checkpoint does not have the expected layout: {len(unmatched)} keys '
-            f'without a rule {unmatched[:20]}, {len(doubled)} targets named twice '
-            f'{doubled[:20]}'
+            f'without a rule {unmatched}, {len(doubled)} targets named twice '
+            f'{doubled}'
         )
     return renamed

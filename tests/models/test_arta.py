@@ -200,7 +200,7 @@ def test_patch_embeddings():
         (dict(arch=dict(NANO, num_heads=(3, 2, 2, 1))), 'divisible by num_heads'),
         (dict(arch=dict(NANO, cluster_size=0)), 'cluster_size must be at least 1'),
         (dict(patch_embed='mlp'), "patch_embed must be one of .*found 'mlp'"),
-        (dict(image_hidden='all'), "image_hidden must be 'pixels' or 'dim', found 'all'"),
+        (dict(image_hidden='all'), "image_hidden must be 'pixels', 'dim' or 'deep', found 'all'"),
         (dict(drop_path_rate=1.5), 'drop path probability'),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...ops import at_patches
 from ...structures import FINEST_PATCH, AllocationRound, TokenSet
 from .children import SubPatchEmbed, split_selected
 from .policies import AllocationPolicy, Candidates
@@ -48,7 +49,13 @@ class TokenAllocator(nn.Module):
             return self.score(feats.to(self.score.layers[0].weight.dtype)).to(torch.float32)
 
     def forward(
-        self, tokens: TokenSet, image: Tensor, policy: AllocationPolicy, round_index: int
+        self,
+        tokens: TokenSet,
+        image: Tensor,
+        policy: AllocationPolicy,
+        round_index: int,
+        present: tuple[tuple[int, ...], ...] = (),
+        truth: Tensor | None = None,
     ) -> tuple[TokenSet, TokenSet, AllocationRound]:
         """Allocate finer tokens.
 
@@ -57,6 +64,9 @@ class TokenAllocator(nn.Module):
             image: ``(B, 3, H, W)`` normalised pixels on the canvas.
             policy: who chooses.
             round_index: 0 for the first round.
+            present: tokens ``[level][image]`` so far, for policies that count them.
+            truth: ``(B, rows, columns)`` true boundary shares of all patches of the
+                candidates' size, for policies that select by them.
 
         Returns:
             The candidates (unchanged in value), the new tokens with as many channels,
@@ -64,28 +74,23 @@ class TokenAllocator(nn.Module):
         """
         batch = tokens.batch_index()
         scores = self.predict(tokens.feats)
-        candidates = Candidates(scores.detach(), batch, tokens.offsets, tokens.lengths)
+        candidates = Candidates(
+            scores.detach(),
+            batch,
+            tokens.offsets,
+            tokens.lengths,
+            present=present,
+            truth=shares_of(tokens, batch, truth),
+        )
         selected = policy(candidates, round_index, self.training)
         counts = segment_counts(selected, tokens.offsets)
         chosen = tuple(counts.tolist())  # The round's one host synchronisation.
 
         parents = tokens.feats
         if self.straight_through:
-            parents = parents * self._gate(scores, selected, batch, tokens.batch_size)[:, None]
-        grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
-        xy, image_of, parent, corner = split_selected(
-            selected,
-            sum(chosen),
-            tokens.xy,
-            batch,
-            self.patch_size // FINEST_PATCH,
-            image.shape[3] // FINEST_PATCH,
-        )
-        feats = self.embed(parents, image, xy, image_of, parent, corner)
-        offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)
-        children = TokenSet(
-            feats, xy, offsets, tuple(4 * count for count in chosen), self.patch_size, grid
-        )
+            parents = parents * gate(scores, selected, batch, tokens.batch_size)[:, None]
+        parents = tokens.with_feats(parents)
+        children = self.split(parents, image, selected, counts, chosen)
         record = AllocationRound(
             scores,
             selected,
@@ -96,10 +101,55 @@ class TokenAllocator(nn.Module):
             tokens.patch_size,
             tokens.grid,
         )
-        return tokens.with_feats(parents), children, record
+        return parents, children, record
 
-    @staticmethod
-    def _gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Tensor:
-        soft = segment_softmax(scores, batch, batch_size)
-        soft = torch.where(selected, soft, 1.0 - soft)
-        return 1.0 + (soft - soft.detach())
+    def split(
+        self,
+        parents: TokenSet,
+        image: Tensor,
+        selected: Tensor,
+        counts: Tensor,
+        chosen: tuple[int, ...],
+    ) -> TokenSet:
+        """Four new tokens for every selected one.
+
+        Args:
+            parents: candidates.
+            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            selected: ``(N,)`` bool.
+            counts: ``(B,)`` how many that are per image.
+            chosen: the same on the host.
+        """
+        grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
+        xy, image_of, parent, corner = split_selected(
+            selected,
+            sum(chosen),
+            parents.xy,
+            parents.batch_index(),
+            self.patch_size // FINEST_PATCH,
+            image.shape[3] // FINEST_PATCH,
+        )
+        feats = self.embed(parents.feats, image, xy, image_of, parent, corner)
+        offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)
+        return TokenSet(
+            feats, xy, offsets, tuple(4 * count for count in chosen), self.patch_size, grid
+        )
+
+
+def gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Tensor:
+    """``(N,)`` factors of exactly 1 whose gradient is that of a softmax per image."""
+    soft = segment_softmax(scores, batch, batch_size)
+    soft = torch.where(selected, soft, 1.0 - soft)
+    return 1.0 + (soft - soft.detach())
+
+
+def shares_of(tokens: TokenSet, batch: Tensor, truth: Tensor | None) -> Tensor | None:
+    """True boundary shares ``(N,)`` of tokens from a map ``(B, rows, columns)`` of patches."""
+    if truth is None:
+        return None
+    if truth.ndim != 3 or truth.shape[0] != tokens.batch_size:
+        raise ValueError(
+            f'boundary_scores must be maps ({tokens.batch_size}, rows, columns) of patches, '
+            f'found {tuple(truth.shape)}'
+        )
+    return at_patches(truth.to(torch.float32), tokens.xy, batch, tokens.patch_size)

@@ -25,7 +25,9 @@ class SubPatchEmbed(nn.Module):
         use_image: add the image feature.
         use_parent: add the parent.
         image_hidden: channels that raw pixels are first projected to: 'pixels' for
-            ``max(dim, 3 P^2)``, as in the published weights, or 'dim' for ``dim``.
+            ``max(dim, 3 P^2)``, as in the published segmentation weights, or 'dim' for
+            ``dim``; or 'deep': as 'dim', with a deeper MLP and learned weights of parent and
+            image feature, as the published ImageNet weights have them.
 
     Raises:
         ValueError: for another ``image_hidden``.
@@ -40,8 +42,10 @@ class SubPatchEmbed(nn.Module):
         image_hidden: str = 'pixels',
     ) -> None:
         super().__init__()
-        if image_hidden not in ('pixels', 'dim'):
-            raise ValueError(f"image_hidden must be 'pixels' or 'dim', found {image_hidden!r}")
+        if image_hidden not in ('pixels', 'dim', 'deep'):
+            raise ValueError(
+                f"image_hidden must be 'pixels', 'dim' or 'deep', found {image_hidden!r}"
+            )
         self.patch_size = patch_size
         self.use_parent = use_parent
         self.position = nn.Parameter(torch.randn(4, dim))
@@ -54,9 +58,15 @@ class SubPatchEmbed(nn.Module):
                 nn.Linear(pixels, hidden),
                 nn.GELU(),
                 nn.LayerNorm(hidden),
-                Mlp(hidden, dim, dim),
+                _deep_mlp(dim) if image_hidden == 'deep' else Mlp(hidden, dim, dim),
                 nn.LayerNorm(dim),
             )
+        self.parent_weight: nn.Parameter | None = None
+        self.image_weight: nn.Parameter | None = None
+        if image_hidden == 'deep' and use_parent:
+            self.parent_weight = nn.Parameter(torch.ones(1))
+        if image_hidden == 'deep' and use_image:
+            self.image_weight = nn.Parameter(torch.ones(1))
 
     def forward(
         self,
@@ -79,11 +89,20 @@ class SubPatchEmbed(nn.Module):
         """
         feats = self.position.index_select(0, corner) + self.scale
         if self.use_parent:
-            feats = feats + parents.index_select(0, parent)
+            copies = parents.index_select(0, parent)
+            feats = feats + (copies if self.parent_weight is None else copies * self.parent_weight)
         if self.image_mlp is not None:
             pixels = gather_patches(image, xy, batch, self.patch_size)
-            feats = feats + self.image_mlp(pixels)
+            found = self.image_mlp(pixels)
+            feats = feats + (found if self.image_weight is None else found * self.image_weight)
         return feats
+
+
+def _deep_mlp(dim: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim)]
+    return nn.Sequential(*layers)
 
 
 def split_selected(

@@ -15,7 +15,8 @@ class MixedEncoderArch:
         dims: channels at 32, 16, 8 and 4 px; both halves of the encoder use them.
         allocation_depths: blocks of the pre-allocation round and of the allocation
             rounds that end before 4 px.
-        refinement_depths: blocks of the refinement rounds at 4, 8, 16 and 32 px.
+        refinement_depths: blocks of the refinement rounds at 4, 8, 16 and 32 px; one number
+            alone leaves all but the round at 4 px out.
         num_heads: attention heads at 32, 16, 8 and 4 px.
         mlp_ratio: hidden over input channels of all feed-forward networks.
         layer_scale_init: initial layer scale, 0 for none.
@@ -34,15 +35,16 @@ class MixedEncoderArch:
 
     def __post_init__(self) -> None:
         for name, expected in (
-            ('dims', 4),
-            ('num_heads', 4),
-            ('allocation_depths', 3),
-            ('refinement_depths', 4),
+            ('dims', (4,)),
+            ('num_heads', (4,)),
+            ('allocation_depths', (3,)),
+            ('refinement_depths', (4, 1)),
         ):
             values = getattr(self, name)
-            if len(values) != expected or any(int(v) != v or v < 1 for v in values):
+            if len(values) not in expected or any(int(v) != v or v < 1 for v in values):
                 raise ValueError(
-                    f'arch: {name} must hold {expected} positive integers, found {list(values)}'
+                    f'arch: {name} must hold {" or ".join(map(str, expected))} positive '
+                    f'integers, found {list(values)}'
                 )
             object.__setattr__(self, name, tuple(int(v) for v in values))
         for dim, heads in zip(self.dims, self.num_heads, strict=True):
@@ -54,6 +56,11 @@ class MixedEncoderArch:
         for name in ('cluster_size', 'num_neighbor_clusters'):
             if getattr(self, name) < 1:
                 raise ValueError(f'arch: {name} must be at least 1, found {getattr(self, name)}')
+
+    @property
+    def refines(self) -> bool:
+        """Whether there is a refinement stage beyond its round at 4 px."""
+        return len(self.refinement_depths) > 1
 
 
 def resolve_arch(
@@ -97,4 +104,9 @@ ARTA_ARCHS = {
     'tiny': _arch((512, 256, 128, 64), (1, 1, 1), (4, 4, 16, 4), 3.0, 0.0),
     'small': _arch((512, 256, 128, 64), (2, 2, 2), (4, 6, 24, 3), 4.0, 1e-5),
     'base': _arch((768, 384, 192, 96), (2, 2, 2), (8, 6, 18, 4), 4.0, 1e-5),
+}
+
+# The small sizes differ at 4 px. ARTA's is that of the published code.
+DUPS_ARCHS = ARTA_ARCHS | {
+    'small': _arch((512, 256, 128, 64), (2, 2, 2), (2, 6, 24, 3), 4.0, 1e-5),
 }

@@ -1,0 +1,5 @@
+# DUPS-Small with the point-based Mask2Former decoder on ADE20K.
+_base_ = ['./dups-tiny_mask2former_4xb8-80k_ade20k-512x512.py']
+model = dict(
+    backbone=dict(arch='small'),
+)

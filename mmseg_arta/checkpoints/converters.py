@@ -1,0 +1,194 @@
+"""Published checkpoint files to ours: which converter, how to read, check and write."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..version import __version__
+from .aff import convert_aff
+from .arta import convert_arta
+from .lrformer import convert_lrformer
+from .segvit import convert_cts_policy, convert_segvit
+
+#: From a family's name to the function that converts its authors' state dicts. A function
+#: takes the state dict, and options of its own as keywords.
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    'aff': convert_aff,
+    'arta': convert_arta,
+    'cts': convert_cts_policy,
+    'dtop': convert_segvit,
+    'dups': convert_arta,
+    'lrformer': convert_lrformer,
+    'segvit': convert_segvit,
+}
+
+# Keys that training scripts wrap a model's weights in.
+_WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module')
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be converted, with a message for the person who asked."""
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Weights in a checkpoint file, without what training scripts wrap around them.
+
+    Args:
+        path: of a file written by ``torch.save``. Only tensors and plain values are read from
+            it (``weights_only``).
+
+    Raises:
+        CheckpointError: if there is no such file, or something else than weights in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such file')
+    try:
+        found = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).strip().splitlines()[0].split('. ')[0]
+        raise CheckpointError(
+            f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
+            f'state dict alone first ({reason})'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error
+    for _ in _WRAPPERS:
+        inner = [key for key in _WRAPPERS if isinstance(_get(found, key), Mapping)]
+        if not inner:
+            break
+        found = found[inner[0]]
+    if not isinstance(found, Mapping) or not found:
+        raise CheckpointError(
+            f'{path}: expected a state dict, alone or under one of {list(_WRAPPERS)}, found '
+            f'{type(found).__name__}'
+        )
+    others = [key for key, value in found.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(
+            f'{path}: expected a state dict, alone or under one of {list(_WRAPPERS)}, found '
+            f'values that are no tensors: {others[:20]}'
+        )
+    if all(str(key).startswith('module.') for key in found):
+        found = {key.removeprefix('module.'): value for key, value in found.items()}
+    return dict(found)
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def convert_state_dict(
+    family: str, state_dict: Mapping[str, Tensor], options: Mapping[str, Any] | None = None
+) -> dict[str, Tensor]:
+    """Published weights in our layout.
+
+    Args:
+        family: a key of :data:`CONVERTERS`.
+        state_dict: in the authors' layout.
+        options: of the family's converter.
+
+    Raises:
+        CheckpointError: for an unknown family or option, or with all keys that do not belong
+            to the family's layouts.
+    """
+    if family not in CONVERTERS:
+        raise CheckpointError(f'unknown family {family!r}, expected one of {sorted(CONVERTERS)}')
+    convert = CONVERTERS[family]
+    options = dict(options or {})
+    known = list(inspect.signature(convert).parameters)[1:]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise CheckpointError(f'{family}: unknown options {unknown}, expected some of {known}')
+    try:
+        return convert(state_dict, **options)
+    except ValueError as error:
+        raise CheckpointError(f'{family}: {error}') from error
+
+
+def check_weights(
+    state_dict: Mapping[str, Tensor], model: nn.Module, allow_missing: Sequence[str] = ()
+) -> None:
+    """Compare converted weights with a model; buffers count too.
+
+    Args:
+        state_dict: in our layout.
+        model: may be on the meta device.
+        allow_missing: regular expressions; keys that one of them matches somewhere may miss.
+
+    Raises:
+        CheckpointError: with all keys that are too many, missing or of another shape.
+    """
+    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in state_dict.items()}
+    surplus = [key for key in found if key not in wanted]
+    missing = [
+        key
+        for key in wanted
+        if key not in found and not any(re.search(pattern, key) for pattern in allow_missing)
+    ]
+    shapes = [
+        f'{key} {list(found[key])} instead of {list(wanted[key])}'
+        for key in found
+        if key in wanted and found[key] != wanted[key]
+    ]
+    problems = [
+        f'{len(keys)} {kind}: {", ".join(keys)}'
+        for kind, keys in (
+            ('keys that the model does not have', surplus),
+            ('keys missing', missing),
+            ('keys of another shape', shapes),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError('the converted weights do not fit the config: ' + '; '.join(problems))
+
+
+def write_checkpoint(
+    state_dict: Mapping[str, Tensor], path: str | Path, meta: Mapping[str, Any] | None = None
+) -> None:
+    """Write a checkpoint that mmengine reads; an interrupted run leaves no half of a file.
+
+    Args:
+        state_dict: weights.
+        path: of the file, replaced if it exists.
+        meta: plain values about the checkpoint.
+
+    Raises:
+        CheckpointError: if the file cannot be written there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f'{path}: is a folder, expected the name of a file')
+    if not path.parent.is_dir():
+        raise CheckpointError(f'{path}: there is no folder {path.parent}')
+    partial = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.name, suffix='.partial', delete=False
+        ) as file:
+            partial = file.name
+            content = dict(state_dict=dict(state_dict), meta=dict(meta or {}))
+            torch.save(content | dict(meta=content['meta'] | dict(mmseg_arta=__version__)), file)
+        # A temporary file can be read by its owner alone; a checkpoint by whom the folder lets.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(partial, 0o666 & ~umask)
+        os.replace(partial, path)
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be written ({error.strerror})') from error
+    finally:
+        if partial is not None and os.path.exists(partial):
+            os.unlink(partial)

@@ -1,0 +1,105 @@
+"""What an encoder asks of an allocation policy, and what it tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Tokens that one allocation round decides about.
+
+    Attributes:
+        scores: ``(N,)`` float32 boundary scores without gradient, raster order per image.
+        batch: ``(N,)`` int64 image of each candidate.
+        offsets: ``(B + 1,)`` int32 row offsets.
+        lengths: candidates per image.
+        level: ``(N,)`` int64 level of each candidate, 0 for the coarsest, where a round also
+            decides about coarser tokens than the finest; coarse before fine per image. None:
+            all are of the level with the round's index.
+        present: tokens ``[level][image]`` that exist already, candidates among them; empty if
+            the encoder does not tell.
+        truth: ``(N,)`` float32 true boundary shares of the candidates' patches, where the
+            encoder was given ground truth.
+    """
+
+    scores: Tensor
+    batch: Tensor
+    offsets: Tensor
+    lengths: tuple[int, ...]
+    level: Tensor | None = None
+    present: tuple[tuple[int, ...], ...] = ()
+    truth: Tensor | None = None
+
+    @property
+    def counts(self) -> Tensor:
+        """``(B,)`` int64 candidates per image, on the device."""
+        return (self.offsets[1:] - self.offsets[:-1]).to(torch.int64)
+
+    def above(self, thresholds: Sequence[float], round_index: int) -> Tensor:
+        """``(N,)`` bool, whose score exceeds the threshold of its own level."""
+        if self.level is None:
+            return self.scores > thresholds[round_index]
+        limits = torch.tensor(thresholds, dtype=self.scores.dtype, device=self.scores.device)
+        return self.scores > limits[self.level]
+
+
+@runtime_checkable
+class AllocationPolicy(Protocol):
+    """What an encoder asks of a policy."""
+
+    def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
+        """``(N,)`` bool on the device of the scores, without reading any value on the host.
+
+        Args:
+            candidates: tokens to decide about.
+            round_index: 0 for the first round.
+            training: whether the encoder is in training mode.
+        """
+        ...
+
+    def check_rounds(self, rounds: int) -> None:
+        """Raise ValueError if the policy is not set up for this number of rounds."""
+        ...
+
+
+def policy_parts(policy: AllocationPolicy) -> Iterator[AllocationPolicy]:
+    """A policy and the policies it is made of."""
+    yield policy
+    for part in getattr(policy, 'parts', ()):
+        yield from policy_parts(part)
+
+
+def reconsiders(policy: AllocationPolicy, training: bool) -> bool:
+    """Whether later rounds shall also decide about coarser tokens that were not refined yet."""
+    ask = getattr(policy, 'reconsiders', None)
+    return False if ask is None else bool(ask(training))
+
+
+def check_length(name: str, values: Sequence[float], rounds: int) -> None:
+    """Raise ValueError unless there is one value per allocation round."""
+    if len(values) != rounds:
+        raise ValueError(
+            f'{name} must hold one value per allocation round: expected {rounds}, '
+            f'found {len(values)} ({list(values)})'
+        )
+
+
+def check_shares(name: str, values: Sequence[float]) -> None:
+    """Raise ValueError unless all values are shares in [0, 1]."""
+    for value in values:
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f'{name} must be shares in [0, 1], found {list(values)}')
+
+
+def share_of(counts: Tensor, share: float) -> Tensor:
+    """``floor(counts * share)``, int64, of the exact product.
+
+    A share like 0.29 has no exact binary form: without the margin 100 tokens would give 28.
+    """
+    return (counts.to(torch.float64) * share + 1e-6).floor().to(torch.int64)

@@ -1,0 +1,121 @@
+"""A budget per image, in tokens or GFLOPs, that is never exceeded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from ..segments import segment_top
+from .base import Candidates, check_length
+from .costs import TokenCosts, plan_split
+
+
+@MODELS.register_module()
+class BudgetAllocation:
+    """The highest scores, as many as a budget per image pays for.
+
+    Every image spends its budget to within one refined token, unless all of its tokens are
+    refined before; nothing but the scores decides where. How much each round gets follows
+    from ``shape``. In slide inference an image is a window. It can be trained with, but is
+    made for inference: ``allocation=dict(train=dict(...), test=dict(type='BudgetAllocation'))``.
+
+    Args:
+        tokens: budget in tokens of all levels, the coarse ones included.
+        gflops: or a budget in GFLOPs in the papers' sense, multiply-accumulates of the whole
+            model; needs ``costs``.
+        costs: :class:`TokenCosts` of the model in GFLOPs, or their config. For ``tokens``
+            every token costs one.
+        shape: shares of the candidates that the rounds refine, up to a common factor; by
+            default the largest shares that ADE20K needs (DUPS table 8).
+        thresholds: leave out tokens whose score does not exceed their round's threshold, even
+            if the budget would pay for them. None spends all of it.
+
+    Raises:
+        ValueError: unless there is one budget, and costs where it is in GFLOPs.
+    """
+
+    def __init__(
+        self,
+        tokens: int | None = None,
+        gflops: float | None = None,
+        costs: TokenCosts | Mapping[str, Any] | None = None,
+        shape: Sequence[float] = (0.85, 0.7, 0.6),
+        thresholds: Sequence[float] | None = None,
+    ) -> None:
+        if (tokens is None) == (gflops is None):
+            raise ValueError(
+                'BudgetAllocation needs either tokens or gflops per image, found '
+                f'tokens={tokens}, gflops={gflops}'
+            )
+        if gflops is not None and costs is None:
+            raise ValueError(
+                'BudgetAllocation: a budget in GFLOPs needs costs, the GFLOPs of a token of each '
+                'level in the whole model: costs=dict(tokens=(...), fixed=..., pairs=...)'
+            )
+        if tokens is not None and costs is not None:
+            raise ValueError('BudgetAllocation.costs belong to gflops; each of tokens costs one')
+        self.shape = tuple(float(value) for value in shape)
+        if any(not value > 0 for value in self.shape):
+            raise ValueError(f'BudgetAllocation.shape must be positive, found {list(shape)}')
+        self.tokens, self.gflops = tokens, gflops
+        self.costs = TokenCosts((1.0,) * (len(self.shape) + 1))
+        if costs is not None:
+            self.costs = TokenCosts.of(costs)
+        self.thresholds = None if thresholds is None else tuple(float(t) for t in thresholds)
+
+    @property
+    def budget(self) -> float:
+        """Tokens or GFLOPs per image; both may be set anew between two images."""
+        return float(self.tokens if self.gflops is None else self.gflops)
+
+    def check_rounds(self, rounds: int) -> None:
+        check_length('BudgetAllocation.shape', self.shape, rounds)
+        if self.thresholds is not None:
+            check_length('BudgetAllocation.thresholds', self.thresholds, rounds)
+        if len(self.costs.tokens) != rounds + 1:
+            raise ValueError(
+                f'BudgetAllocation.costs.tokens must hold one cost per level: expected '
+                f'{rounds + 1}, found {len(self.costs.tokens)}'
+            )
+
+    def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
+        keep = [
+            self._affordable(candidates, image, round_index)
+            for image in range(len(candidates.lengths))
+        ]
+        # All counts are known on the host, so nothing is read from the device.
+        wanted = torch.tensor(keep, dtype=torch.int64, device=candidates.scores.device)
+        selected = segment_top(candidates.scores, candidates.batch, candidates.offsets, wanted)
+        if self.thresholds is not None:
+            selected = selected & candidates.above(self.thresholds, round_index)
+        return selected
+
+    def _affordable(self, candidates: Candidates, image: int, round_index: int) -> int:
+        if not candidates.present:
+            raise ValueError('BudgetAllocation needs to be told which tokens are present')
+        counts = [level[image] for level in candidates.present]
+        spent = self.costs.total(counts)
+        if round_index == 0 and spent > self.budget:
+            unit = 'tokens' if self.gflops is None else 'GFLOPs'
+            raise ValueError(
+                f'BudgetAllocation: the budget of {self.budget:g} {unit} per image is below the '
+                f'{spent:g} that its {counts[0]} coarse tokens take'
+            )
+        child_costs = self.costs.tokens[round_index + 1 :]
+        if candidates.level is not None:
+            # Coarser tokens stand for choice too; count on the dearest children.
+            child_costs = (max(self.costs.tokens[1 : round_index + 2]), *child_costs[1:])
+        return plan_split(
+            candidates.lengths[image],
+            self.budget - spent,
+            child_costs,
+            self.shape[round_index:],
+        )
+
+    def __repr__(self) -> str:
+        budget = f'tokens={self.tokens}' if self.gflops is None else f'gflops={self.gflops}'
+        return f'{type(self).__name__}({budget}, shape={self.shape}, thresholds={self.thresholds})'

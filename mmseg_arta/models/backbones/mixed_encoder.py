@@ -1,0 +1,301 @@
+"""The encoder that ARTA and DUPS share: allocate finer tokens, then refine top-down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ...ops import build_neighborhood
+from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
+from ..allocation import (
+    Allocation,
+    AllocationPolicy,
+    OpenTokens,
+    TokenAllocator,
+    build_policy,
+    reconsidering_round,
+    reconsiders,
+)
+from ..layers import ConvPatchEmbed, KernelPatchEmbed, TokenPlaces, sine_position, token_places
+from .arch import MixedEncoderArch, resolve_arch
+from .init import init_mixed_encoder
+from .stages import COARSE_ROUNDS, MIXED_ROUNDS, ClusterRound, GridRound
+
+_PATCH_EMBEDS = {'conv': ConvPatchEmbed, 'kernel': KernelPatchEmbed}
+_COARSEST_PATCH = 32
+_ROUNDS = 3
+
+
+class MixedResolutionEncoder(BaseModule):
+    """Coarse-to-fine encoder on tokens of mixed resolution (ARTA 3.2 to 3.4, DUPS 3.1).
+
+    Stage 1 embeds 32 px patches, runs a pre-allocation round of ViT blocks, and then
+    three allocation rounds: score the finest tokens, let the policy choose, give each
+    chosen one four tokens of half the patch size, and mix all tokens by cluster
+    attention. Stage 2 refines top-down: every refinement round hands out the finest
+    tokens and passes the coarser ones on, joined with the same tokens' output of
+    stage 1.
+
+    Args:
+        arch: name of a published size, or a dict with the fields of
+            :class:`~mmseg_arta.models.backbones.arch.MixedEncoderArch`. A single entry in
+            ``refinement_depths`` leaves stage 2 out but for its first round, at 4 px; every
+            round then hands out its finest tokens (ARTA 4.3.4).
+        allocation: config of the allocation policy, ``dict(train=..., test=...)`` with a
+            policy for each mode, or the policy itself; ``default_allocation`` if None.
+        patch_embed: 'conv' (five stride-2 convolutions, the published code) or
+            'kernel' (one 32x32 convolution, the papers' text).
+        straight_through: let the segmentation loss reach the scores, see
+            :class:`~mmseg_arta.models.allocation.TokenAllocator`. Switched off, the
+            scores learn from a ``BoundaryScoreHead`` alone.
+        use_image, use_parent, image_hidden: how new tokens start, see
+            :class:`~mmseg_arta.models.allocation.SubPatchEmbed`.
+        coarse_block: blocks of the first and the last round, which see the 32 px tokens
+            alone: 'vit', 'swin', 'convnextv2' or 'cluster' (ARTA table 5).
+        mixed_block: blocks of all other rounds: 'cluster' or 'msdeform', multi-scale
+            deformable attention on points (ARTA table 5).
+        drop_path_rate: largest stochastic depth probability; it grows linearly over
+            all blocks, in the order in which they run.
+        with_cp: recompute blocks in the backward pass to save memory.
+        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+
+    Raises:
+        ValueError: for an unknown option, or a policy that is not set up for three rounds.
+    """
+
+    archs: ClassVar[Mapping[str, MixedEncoderArch]] = {}
+    default_allocation: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'tiny',
+        allocation: Mapping[str, Any] | AllocationPolicy | None = None,
+        patch_embed: str = 'conv',
+        straight_through: bool = True,
+        use_image: bool = True,
+        use_parent: bool = True,
+        image_hidden: str = 'pixels',
+        coarse_block: str = 'vit',
+        mixed_block: str = 'cluster',
+        drop_path_rate: float = 0.3,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        for name, value, known in (
+            ('patch_embed', patch_embed, _PATCH_EMBEDS),
+            ('coarse_block', coarse_block, COARSE_ROUNDS),
+            ('mixed_block', mixed_block, MIXED_ROUNDS),
+        ):
+            if value not in known:
+                raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
+        self.arch = resolve_arch(arch, self.archs)
+        self.straight_through = straight_through
+        self.policy = build_policy(self.default_allocation if allocation is None else allocation)
+        self.policy.check_rounds(_ROUNDS)
+        dims, heads = self.arch.dims, self.arch.num_heads
+        self.out_channels = dims
+
+        depths = (*self.arch.allocation_depths, *self.arch.refinement_depths)
+        rates = [drop_path_rate * i / max(sum(depths) - 1, 1) for i in range(sum(depths))]
+        per_round = [rates[sum(depths[:j]) : sum(depths[: j + 1])] for j in range(len(depths))]
+
+        def build(index: int, in_dim: int | None, level: int) -> nn.Module:
+            kind = MIXED_ROUNDS[mixed_block] if level else COARSE_ROUNDS[coarse_block]
+            # Levels that the round sees, for blocks that treat each by itself.
+            return kind(
+                in_dim,
+                dims[level],
+                heads[level],
+                per_round[index],
+                self.arch.mlp_ratio,
+                self.arch.layer_scale_init,
+                with_cp,
+                level + 1,
+            )
+
+        self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0])
+        self.allocators = nn.ModuleList(
+            TokenAllocator(
+                dims[r],
+                _COARSEST_PATCH >> (r + 1),
+                straight_through,
+                use_image,
+                use_parent,
+                image_hidden,
+            )
+            for r in range(_ROUNDS)
+        )
+        # The last allocation round's blocks are those of the first refinement round.
+        self.allocation_rounds = nn.ModuleList(
+            [build(0, None, 0), build(1, dims[0], 1), build(2, dims[1], 2)]
+        )
+        self.refinement_rounds = nn.ModuleList([build(3, dims[2], 3)])
+        if self.arch.refines:
+            for index, level in ((4, 2), (5, 1), (6, 0)):
+                self.refinement_rounds.append(build(index, dims[level + 1] + dims[level], level))
+
+    def init_weights(self) -> None:
+        """At random, see :func:`.init.init_mixed_encoder`, and then from ``init_cfg``."""
+        # Checkpoints need not hold everything: ImageNet weights have no score predictors.
+        init_mixed_encoder(self)
+        if self.init_cfg:
+            super().init_weights()
+        self._is_init = True
+
+    def forward(
+        self, image: Tensor, boundary_scores: Sequence[Tensor] | None = None
+    ) -> MixedTokens:
+        """Encode a batch of images.
+
+        Args:
+            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right
+                and below to multiples of 32.
+            boundary_scores: ground truth for :class:`OracleAllocation`: one map
+                ``(B, rows, columns)`` per allocation round, the shares of class-boundary
+                pixels in the patches of 32, 16 and 8 px.
+
+        Returns:
+            Four token levels of 32, 16, 8 and 4 px patches with ``out_channels``.
+
+        Raises:
+            ValueError: for an empty image or batch, or a wrong number of boundary maps.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+            raise ValueError(
+                f'{type(self).__name__} needs images (B, 3, H, W) without empty sides, '
+                f'found {tuple(image.shape)}'
+            )
+        if boundary_scores is not None and len(boundary_scores) != _ROUNDS:
+            raise ValueError(
+                f'boundary_scores must hold one map per allocation round: expected {_ROUNDS}, '
+                f'found {len(boundary_scores)}'
+            )
+        image_size = (image.shape[2], image.shape[3])
+        image = F.pad(
+            image, (0, -image.shape[3] % _COARSEST_PATCH, 0, -image.shape[2] % _COARSEST_PATCH)
+        )
+        canvas = (image.shape[2], image.shape[3])
+        hoods: dict[Any, Any] = {}
+
+        state = self._allocate(image, canvas, boundary_scores, hoods)
+        laterals = state.laterals
+        if self.arch.refines:
+            levels, outputs = state.levels, [state.levels[-1]]
+            for index in range(1, _ROUNDS + 1):
+                levels = self._join(levels[:-1], laterals[_ROUNDS - index])
+                blocks = self.refinement_rounds[index]
+                levels = self._run_round(blocks, _ROUNDS + index, levels, canvas, hoods)
+                outputs.append(levels[-1])
+        else:
+            outputs = [levels[-1] for levels in reversed(laterals)]
+        rounds = (*state.records, *state.late)
+        return MixedTokens(tuple(reversed(outputs)), image_size, canvas, rounds)
+
+    def _allocate(
+        self,
+        image: Tensor,
+        canvas: tuple[int, int],
+        truth: Sequence[Tensor] | None,
+        hoods: dict[Any, Any],
+    ) -> Allocation:
+        """Stage 1."""
+        rounds = (*self.allocation_rounds, self.refinement_rounds[0])
+        levels = self._run_round(rounds[0], 0, [self._embed(image)], canvas, hoods)
+        state = Allocation(levels, [list(levels)], [OpenTokens.all_of(levels[0])], [], [])
+        again = reconsiders(self.policy, self.training)
+        for index in range(_ROUNDS):
+            if again:
+                missed = [blocks.skip for blocks in rounds]
+                reconsidering_round(state, self.allocators, missed, image, self.policy, truth)
+            else:
+                candidates, children, record = self.allocators[index](
+                    state.levels[-1],
+                    image,
+                    self.policy,
+                    index,
+                    tuple(level.lengths for level in state.levels),
+                    None if truth is None else truth[index],
+                )
+                state.levels[-1:] = [candidates, children]
+                state.records.append(record)
+            state.levels = self._run_round(
+                rounds[index + 1], index + 1, state.levels, canvas, hoods
+            )
+            state.laterals.append(list(state.levels))
+        return state
+
+    def _embed(self, image: Tensor) -> TokenSet:
+        grid = (image.shape[2] // _COARSEST_PATCH, image.shape[3] // _COARSEST_PATCH)
+        feats = self.patch_embed(image)
+        tokens = TokenSet.from_map(feats.transpose(1, 2).unflatten(2, grid), _COARSEST_PATCH)
+        # Normalised by the largest coordinate that a coarse token has on this canvas.
+        extent = [float(n - 1) * tokens.unit for n in (grid[1], grid[0])]
+        position = sine_position(tokens.xy, feats.shape[2], (extent[0], extent[1]))
+        return tokens.with_feats(tokens.feats + position.to(feats.dtype))
+
+    def _run_round(
+        self,
+        blocks: nn.Module,
+        stage: int,
+        levels: Sequence[TokenSet],
+        canvas: tuple[int, int],
+        hoods: dict[Any, Any],
+    ) -> list[TokenSet]:
+        """Run a round on all levels; ``stage`` counts from 0 in running order."""
+        if isinstance(blocks, GridRound):
+            (level,) = levels
+            feats = blocks(level.feats.unflatten(0, (level.batch_size, -1)), level.grid)
+            return [level.with_feats(feats.flatten(0, 1))]
+        if isinstance(blocks, ClusterRound):
+            places: Any = self._neighborhood(stage, levels, canvas, hoods)
+        else:
+            places = self._sample_places(levels, canvas, hoods)
+        feats = blocks(torch.cat([level.feats for level in levels]), places)
+        parts = feats.split([len(level) for level in levels])
+        return [level.with_feats(part) for level, part in zip(levels, parts, strict=True)]
+
+    def _neighborhood(
+        self,
+        stage: int,
+        levels: Sequence[TokenSet],
+        canvas: tuple[int, int],
+        hoods: dict[Any, Any],
+    ) -> Neighborhood:
+        # Clusters depend on places alone: a refinement round that sees the tokens of an
+        # allocation round uses its clusters. Tokens only ever join a level, so counts tell
+        # whether they are the same.
+        key = ('clusters', *(len(level) for level in levels))
+        if key not in hoods:
+            hoods[key] = build_neighborhood(
+                torch.cat([level.xy for level in levels]),
+                torch.cat([level.batch_index() for level in levels]),
+                torch.stack([level.offsets.diff() for level in levels]).sum(0),
+                tuple(sum(counts) for counts in zip(*(lv.lengths for lv in levels), strict=True)),
+                (canvas[0] // FINEST_PATCH, canvas[1] // FINEST_PATCH),
+                self.arch.cluster_size,
+                self.arch.num_neighbor_clusters,
+            )
+        return hoods[key]
+
+    @staticmethod
+    def _sample_places(
+        levels: Sequence[TokenSet], canvas: tuple[int, int], hoods: dict[Any, Any]
+    ) -> TokenPlaces:
+        key = ('samples', *(len(level) for level in levels))
+        if key not in hoods:
+            hoods[key] = token_places(levels, canvas)
+        return hoods[key]
+
+    @staticmethod
+    def _join(levels: Sequence[TokenSet], laterals: Sequence[TokenSet]) -> list[TokenSet]:
+        """Lateral connection: the same tokens' features of both stages, joined (ARTA 3.4.1)."""
+        return [
+            level.with_feats(torch.cat((level.feats, lateral.feats), 1))
+            for level, lateral in zip(levels, laterals, strict=True)
+        ]

@@ -1,0 +1,169 @@
+"""Reading, converting, checking and writing checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+import torch
+
+from mmseg_arta.checkpoints import CONVERTERS, CheckpointError
+from mmseg_arta.checkpoints.converters import (
+    check_weights,
+    convert_state_dict,
+    read_state_dict,
+    write_checkpoint,
+)
+from mmseg_arta.models import ARTA
+from tests.helpers import DATA
+
+
+def published(name, prefix=''):
+    keys = json.loads((DATA / f'keys/{name}.json').read_text())
+    return {prefix + key: torch.empty(shape, device='meta') for key, shape in keys.items()}
+
+
+def backbone(**options):
+    model = torch.nn.Module()
+    with torch.device('meta'):
+        model.backbone = ARTA('tiny', **options)
+    return model
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: state,
+        lambda state: {'model': state, 'iteration': 3, 'optimizer': {'state': {}}},
+        lambda state: {'state_dict': state, 'meta': {'epoch': 3}},
+        lambda state: {'model': {'state_dict': state}},
+        lambda state: {'model': {f'module.{key}': value for key, value in state.items()}},
+    ],
+    ids=['bare', 'model', 'state_dict', 'nested', 'distributed'],
+)
+def test_wrappers_are_taken_off(tmp_path, wrap):
+    torch.save(wrap({'a.weight': torch.ones(2)}), tmp_path / 'a.pth')
+    found = read_state_dict(tmp_path / 'a.pth')
+    assert list(found) == ['a.weight'] and found['a.weight'].tolist() == [1, 1]
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.mkdir, ('never',))
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'no such file'),
+        (b'no zip file', 'no checkpoint|no PyTorch checkpoint'),
+        (b'', 'no PyTorch checkpoint'),
+        ({'model': Evil()}, 'holds more than tensors'),
+        ({'lr': 0.1}, r"values that are no tensors: \['lr'\]"),
+        ([torch.ones(1)], 'found list'),
+        ({}, 'found dict'),
+    ],
+    ids=['missing', 'text', 'empty-file', 'code', 'numbers', 'list', 'empty'],
+)
+def test_other_files_are_refused(tmp_path, content, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'a.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message) as error:
+        read_state_dict(path)
+    assert str(path) in str(error.value) and '\n' not in str(error.value)
+    assert not (tmp_path / 'never').exists()
+
+
+def test_segmentation_weights_fill_the_published_backbone():
+    # The published key list of the whole model is checked with its head in test_mask2former.
+    state = published('arta_tiny_backbone_published')
+    check_weights(convert_state_dict('arta', state), backbone())
+    check_weights(convert_state_dict('dups', state), backbone())
+
+
+def test_imagenet_weights_fill_the_backbone_with_their_image_mlp():
+    state = published('arta_tiny_imagenet_published')
+    converted = convert_state_dict('arta', state)
+    assert converted.pop('head.fc.weight').shape == (1000, 512)
+    del converted['head.fc.bias']
+    without = [r'allocators\.\d\.score\.']
+    check_weights(converted, backbone(image_hidden='deep'), without)
+    with pytest.raises(CheckpointError, match=r'30 keys missing: .*score'):
+        check_weights(converted, backbone(image_hidden='deep'))
+    with pytest.raises(CheckpointError, match=r'does not have.*image_mlp\.3\.0'):
+        check_weights(converted, backbone(), without)
+    fewer = convert_state_dict('arta', state, {'image_mlp': 'drop'})
+    assert not any('image_mlp' in key for key in fewer)
+    del fewer['head.fc.weight'], fewer['head.fc.bias']
+    check_weights(fewer, backbone(), [*without, 'image_mlp'])
+
+
+def test_all_unmatched_keys_are_named():
+    state = {f'backbones.0.other{number}': torch.zeros(1) for number in range(40)}
+    with pytest.raises(CheckpointError, match='40 keys without a rule') as error:
+        convert_state_dict('arta', state)
+    assert all(key in str(error.value) for key in state)
+
+
+@pytest.mark.parametrize(
+    'family, options, message',
+    [
+        ('other', {}, "unknown family 'other', expected one of"),
+        ('arta', {'image_mpl': 'drop'}, r"unknown options \['image_mpl'\].*image_mlp"),
+        ('arta', {'image_mlp': 'no'}, "must be 'keep' or 'drop', found 'no'"),
+    ],
+)
+def test_bad_requests_are_named(family, options, message):
+    with pytest.raises(CheckpointError, match=message):
+        convert_state_dict(family, {}, options)
+
+
+def test_shapes_are_compared():
+    model = torch.nn.Linear(3, 2)
+    with pytest.raises(CheckpointError) as error:
+        check_weights({'weight': torch.ones(3, 3), 'gain': torch.ones(1)}, model)
+    for part in (
+        '1 keys that the model does not have: gain',
+        '1 keys missing: bias',
+        'weight [3, 3] instead of [2, 3]',
+    ):
+        assert part in str(error.value)
+
+
+def test_every_family_has_a_function():
+    assert {'arta', 'dups'} <= set(CONVERTERS)
+    assert all(callable(convert) for convert in CONVERTERS.values())
+
+
+def test_written_files_are_whole_or_not_there(tmp_path, monkeypatch):
+    target = tmp_path / 'out.pth'
+    write_checkpoint({'a': torch.ones(2)}, target, {'family': 'arta'})
+    found = torch.load(target, weights_only=True)
+    assert found['state_dict']['a'].tolist() == [1, 1] and found['meta']['family'] == 'arta'
+    # Others may read it as they may read any new file here.
+    (tmp_path / 'other').write_text('')
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / 'other').stat().st_mode)
+
+    before = target.read_bytes()
+
+    def interrupted(content, file):
+        file.write(b'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, 'save', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint({'a': torch.zeros(2)}, target)
+    assert target.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['other', 'out.pth']
+
+
+@pytest.mark.parametrize('name', ['', 'none/out.pth'], ids=['folder', 'no-folder'])
+def test_bad_targets_are_refused(tmp_path, name):
+    with pytest.raises(CheckpointError, match='folder'):
+        write_checkpoint({'a': torch.ones(1)}, tmp_path / name)
