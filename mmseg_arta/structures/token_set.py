@@ -49,8 +49,8 @@ class TokenSet:
             units of the finest patch (4 px). For ``kind='point'`` the place itself.
         offsets: ``(B + 1,)`` int32; rows ``offsets[b]:offsets[b + 1]`` are image ``b``.
         lengths: the same as Python integers, one per image.
-        patch_size: side of a patch in pixels.
-        grid: ``(rows, columns)`` of patches of this size on the canvas.
+        patch_size: side of a patch in pixels; of points what it would be on a regular grid.
+        grid: ``(rows, columns)`` of patches of this size on the canvas, rounded up.
         kind: ``'patch'`` (a token covers its patch) or ``'point'``.
     """
 
@@ -109,7 +109,7 @@ class TokenSet:
         return replace(self, feats=feats)
 
     @classmethod
-    def from_map(cls, feats: Tensor, patch_size: int) -> TokenSet:
+    def from_map(cls, feats: Tensor, patch_size: int, kind: TokenKind = 'patch') -> TokenSet:
         """All tokens of a dense map ``(B, C, H, W)`` whose cells are ``patch_size`` px wide."""
         batch, channels, height, width = feats.shape
         rows = feats.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
@@ -121,6 +121,7 @@ class TokenSet:
             lengths,
             patch_size,
             (height, width),
+            kind,
         )
 
 

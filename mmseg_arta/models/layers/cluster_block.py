@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import cluster_attention
@@ -10,6 +11,9 @@ from ...structures import Neighborhood
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
+
+# Far below any logit, and a number of every floating type.
+_SUNK = 6e4
 
 
 class ClusterAttention(nn.Module):
@@ -19,17 +23,29 @@ class ClusterAttention(nn.Module):
         dim: channels.
         num_heads: heads; must divide ``dim``.
         blank_clamp: bound on the blank token's logit, None for no bound.
+        blank_token: have a blank token (AFF 4.3).
+        expanded_position: bias from distance, sine and cosine too, not from ``(dx, dy)`` alone
+            (AFF 4.2).
     """
 
-    def __init__(self, dim: int, num_heads: int, blank_clamp: float | None = 5.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        blank_clamp: float | None = 5.0,
+        blank_token: bool = True,
+        expanded_position: bool = True,
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.blank_clamp = blank_clamp
+        self.blank_token = blank_token
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, dim * 2)
-        self.pos_embed = nn.Linear(5, num_heads)
-        self.blank_k = nn.Parameter(torch.randn(dim))
-        self.blank_v = nn.Parameter(torch.randn(dim))
+        self.pos_embed = nn.Linear(5 if expanded_position else 2, num_heads)
+        if blank_token:
+            self.blank_k = nn.Parameter(torch.randn(dim))
+            self.blank_v = nn.Parameter(torch.randn(dim))
         self.proj = nn.Linear(dim, dim)
 
     def forward(
@@ -37,18 +53,40 @@ class ClusterAttention(nn.Module):
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
         heads = self.num_heads
-        out = cluster_attention(
-            self.q(x).unflatten(1, (heads, -1)),
-            self.kv(x).unflatten(1, (heads, 2, -1)),
-            self.pos_embed.weight,
-            self.pos_embed.bias,
-            self.blank_k.view(heads, -1),
-            self.blank_v.view(heads, -1),
-            neighborhood,
-            self.blank_clamp,
-            geometry,
-        )
+        q = self.q(x).unflatten(1, (heads, -1))
+        kv = self.kv(x).unflatten(1, (heads, 2, -1))
+        weight, bias = self.pos_embed.weight, self.pos_embed.bias
+        if weight.shape[1] < 5:
+            weight = F.pad(weight, (0, 5 - weight.shape[1]))
+        if self.blank_token:
+            blank_k, blank_v = self.blank_k.view(heads, -1), self.blank_v.view(heads, -1)
+            out = cluster_attention(
+                q, kv, weight, bias, blank_k, blank_v, neighborhood, self.blank_clamp, geometry
+            )
+        else:
+            out = _without_blank(q, kv, weight, bias, neighborhood, geometry)
         return self.proj(out.flatten(1))
+
+
+def _without_blank(
+    q: Tensor,
+    kv: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    neighborhood: Neighborhood,
+    geometry: tuple[Tensor, Tensor] | None,
+) -> Tensor:
+    """Cluster attention without a blank token, by a channel that sinks its logit and no other."""
+    dim = q.shape[2]
+    # The op divides by the root of the padded width.
+    q = F.pad(q * ((dim + 1) / dim) ** 0.5, (0, 1), value=1.0)
+    blank_k = q.new_zeros(q.shape[1:])
+    blank_k[:, -1] = -_SUNK
+    blank_v = torch.zeros_like(blank_k)
+    out = cluster_attention(
+        q, F.pad(kv, (0, 1)), weight, bias, blank_k, blank_v, neighborhood, None, geometry
+    )
+    return out[..., :dim]
 
 
 class ClusterBlock(nn.Module):
@@ -61,6 +99,7 @@ class ClusterBlock(nn.Module):
         drop_path: stochastic depth probability, drawn per image.
         layer_scale_init: initial layer scale, 0 for none.
         blank_clamp: bound on the blank token's logit.
+        blank_token, expanded_position: see :class:`ClusterAttention`.
     """
 
     def __init__(
@@ -71,10 +110,12 @@ class ClusterBlock(nn.Module):
         drop_path: float = 0.0,
         layer_scale_init: float = 0.0,
         blank_clamp: float | None = 5.0,
+        blank_token: bool = True,
+        expanded_position: bool = True,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = ClusterAttention(dim, num_heads, blank_clamp)
+        self.attn = ClusterAttention(dim, num_heads, blank_clamp, blank_token, expanded_position)
         self.scale1 = layer_scale(dim, layer_scale_init)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))

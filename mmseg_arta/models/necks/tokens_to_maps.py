@@ -21,7 +21,8 @@ class TokensToMaps(BaseModule):
     A cell of a level's map holds the level's token at that place. Where the level has
     none, the finest coarser token that covers the place stands in, through a learned
     linear layer for every pair of levels, since channels differ (as densification in
-    ARTA 3.5 replicates the finest token available).
+    ARTA 3.5 replicates the finest token available). Points, as AutoFocusFormer's, cover no
+    patch: there a cell takes the level's token that is nearest to its centre.
 
     Args:
         in_channels: channels of the levels, coarse to fine, as the backbone's
@@ -29,17 +30,19 @@ class TokensToMaps(BaseModule):
         out_indices: which maps to make, 0 the finest; all by default. Name just those
             that the head uses (its ``in_index`` then counts among them), so that no
             layer is left without a gradient.
+        kind: of the tokens, 'patch' or 'point'; points need no linear layers.
         init_cfg: as in every mmengine module.
 
     Raises:
-        ValueError: for an unknown index, or if the tokens do not have these levels and
-            channels.
+        ValueError: for an unknown index or kind, or if the tokens are of another kind or do not
+            have these levels and channels.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
         out_indices: Sequence[int] | None = None,
+        kind: str = 'patch',
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -51,12 +54,16 @@ class TokensToMaps(BaseModule):
                 f'TokensToMaps.out_indices must name maps from 0 (the finest) to '
                 f'{count - 1}, found {list(self.out_indices)}'
             )
+        if kind not in ('patch', 'point'):
+            raise ValueError(f"TokensToMaps.kind must be 'patch' or 'point', found {kind!r}")
+        self.kind = kind
         # Layers from every coarser level to a map's level, by the map's index.
         self.lifts = nn.ModuleDict(
             {
                 str(index): nn.ModuleList(
                     nn.Linear(source, self.in_channels[-1 - index])
                     for source in self.in_channels[: count - 1 - index]
+                    if kind == 'patch'
                 )
                 for index in self.out_indices
             }
@@ -66,7 +73,7 @@ class TokensToMaps(BaseModule):
         """Maps ``(B, C, ceil(H / P), ceil(W / P))`` for patch sizes ``P``, finest first.
 
         Args:
-            tokens: of a sparse backbone whose coarsest level covers the canvas.
+            tokens: of a sparse backbone; patches of the coarsest level cover the canvas.
         """
         found = tuple(level.feats.shape[1] for level in tokens.levels)
         if found != self.in_channels:
@@ -74,11 +81,19 @@ class TokensToMaps(BaseModule):
                 f'TokensToMaps.in_channels is {self.in_channels}, but the backbone '
                 f'gives levels with {found} channels (coarse to fine)'
             )
+        kinds = {level.kind for level in tokens.levels}
+        if kinds != {self.kind}:
+            raise ValueError(
+                f'TokensToMaps.kind is {self.kind!r}, but the backbone gives tokens of kind '
+                f'{" and ".join(map(repr, sorted(kinds)))}'
+            )
         count = len(tokens.levels)
-        maps = [
-            self._dense(self.lifts[str(index)], tokens.levels[: count - index], tokens.image_size)
-            for index in self.out_indices
-        ]
+        maps = []
+        for index in self.out_indices:
+            # No point of a coarser level is nearer than the nearest one of the map's own.
+            first = 0 if self.kind == 'patch' else count - 1 - index
+            levels = tokens.levels[first : count - index]
+            maps.append(self._dense(self.lifts[str(index)], levels, tokens.image_size))
         return TokenMaps(maps, tokens)
 
     @staticmethod

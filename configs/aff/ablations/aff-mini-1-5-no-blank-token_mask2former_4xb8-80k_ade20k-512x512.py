@@ -1,0 +1,5 @@
+# AutoFocusFormer-Mini-1/5 without the blank token (AFF table 5) on ADE20K.
+_base_ = ['../aff-mini-1-5_mask2former_4xb8-80k_ade20k-512x512.py']
+model = dict(
+    backbone=dict(blank_token=False),
+)

@@ -1,0 +1,5 @@
+# AutoFocusFormer-Small that keeps a fifth of the tokens, with Mask2Former on COCO-Stuff 164k.
+_base_ = ['./aff-small_mask2former_4xb8-80k_coco-stuff164k-512x512.py']
+model = dict(
+    backbone=dict(downsample_rate=0.2),
+)

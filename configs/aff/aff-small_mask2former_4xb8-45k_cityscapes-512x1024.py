@@ -1,0 +1,6 @@
+# AutoFocusFormer-Small with the point-based Mask2Former decoder on Cityscapes.
+_base_ = ['./aff-mini_mask2former_4xb8-45k_cityscapes-512x1024.py']
+model = dict(
+    backbone=dict(arch='small', drop_path_rate=0.3),
+    decode_head=dict(in_channels=(768, 384, 192, 96)),
+)
