@@ -1,0 +1,209 @@
+"""Calibrate who gets finer tokens, and write a config with the result.
+
+Without a budget: the caps (beta) of each allocation round from the ground truth of the training
+set, as DUPS does it. With one: thresholds that spend it on average over validation images.
+
+    python tools/calibrate_allocation.py dups-tiny_mask2former_4xb8-80k_ade20k-512x512 \\
+        --out my_dups.py
+    python tools/calibrate_allocation.py CONFIG --checkpoint CKPT --tokens 6000 --out my_arta.py
+    python tools/calibrate_allocation.py CONFIG --checkpoint CKPT --gflops 40 --out my_arta.py
+
+The config written inherits CONFIG and says only what is new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS, MODELS
+
+import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.calibration import (
+    BackboneInputs,
+    LabelMaps,
+    calibrate_caps,
+    calibrate_thresholds,
+    fit_token_costs,
+    policy_fragment,
+    token_cost,
+    with_setting,
+    write_fragment,
+)
+from mmseg_arta.analysis.flops.load import build_model, load_config
+
+T = TypeVar('T')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
+    parser.add_argument('--out', metavar='FILE', help='config to write; without it only print')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
+    parser.add_argument(
+        '--images', type=int, metavar='N', help='use N images, spread evenly (default: all)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    caps = parser.add_argument_group('caps')
+    caps.add_argument(
+        '--percentile', type=float, default=99.0, help='of the shares of images (default: 99)'
+    )
+    caps.add_argument(
+        '--margin', type=float, default=0.05, help='added to the percentile (default: 0.05)'
+    )
+    budget = parser.add_argument_group('thresholds for a budget')
+    unit = budget.add_mutually_exclusive_group()
+    unit.add_argument(
+        '--tokens', type=float, metavar='N', help='tokens of all levels per image or window'
+    )
+    unit.add_argument(
+        '--gflops',
+        type=float,
+        metavar='G',
+        help='billions of multiply-accumulates of the model per image or window',
+    )
+    budget.add_argument('--checkpoint', metavar='FILE', help='weights of the model')
+    budget.add_argument(
+        '--published',
+        action='store_true',
+        help='count multiply-accumulates as the papers do, instead of what is executed',
+    )
+    args = parser.parse_args(argv)
+    for name in ('images', 'tokens', 'gflops'):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            parser.error(f'--{name} must be positive, found {value:g}')
+    if not 0 <= args.percentile <= 100:
+        parser.error(f'--percentile must be in [0, 100], found {args.percentile:g}')
+    if (args.tokens or args.gflops) and not args.checkpoint:
+        parser.error('a budget needs --checkpoint: thresholds depend on the trained scores')
+    return args
+
+
+def shown(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items, counted on the terminal as they go by."""
+    for done, item in enumerate(items, 1):
+        yield item
+        if sys.stderr.isatty():
+            end = '\n' if done == total else ''
+            print(f'\r{what}: {done}/{total}', end=end, file=sys.stderr, flush=True)
+
+
+def policy_of(config: Config) -> dict[str, Any]:
+    """The allocation policy that a config sets, or its backbone's own."""
+    backbone = config.model.backbone
+    if 'allocation' in backbone:
+        return deepcopy(backbone.allocation.to_dict())
+    default = getattr(MODELS.get(backbone.type), 'default_allocation', None)
+    if default is None:
+        raise ValueError(
+            f'{Path(config.filename).name}: backbone {backbone.type} does not allocate tokens'
+        )
+    return dict(default)
+
+
+def find_caps(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    test = config.get('test_dataloader') or config.get('val_dataloader') or {}
+    maps = LabelMaps(
+        config.train_dataloader.dataset,
+        test.get('dataset', {}).get('pipeline', ()),
+        args.images,
+    )
+    ignore = config.model.decode_head.get('ignore_index', 255)
+    caps = calibrate_caps(
+        shown(maps, len(maps), 'label maps'),
+        percentile=args.percentile,
+        margin=args.margin,
+        ignore_index=ignore,
+    )
+    caps = [round(value, 4) for value in caps]
+    print(f'caps of {len(maps)} label maps: {caps}')
+    return dict(caps=tuple(caps))
+
+
+def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    model = build_model(config, args.checkpoint)
+    cost, unit, budget = token_cost, 'tokens', args.tokens
+    if args.gflops:
+        print('counting what tokens cost ...')
+        costs = fit_token_costs(model, args.published)
+        unit, budget = 'GFLOPs', args.gflops
+
+        def cost(image, tokens):
+            return costs.total([len(level) for level in tokens.levels])
+
+    dataset = DATASETS.build(config.val_dataloader.dataset)
+    total = len(dataset)
+    count = min(total, args.images or total)
+    rows = np.linspace(0, total - 1, count).round().astype(int).tolist() if total else []
+    inputs = BackboneInputs(model, dataset, rows)
+    start = policy_of(config)
+    thresholds = start.get('thresholds') or start.get('test', {}).get('thresholds')
+    found = calibrate_thresholds(
+        model.backbone,
+        lambda: shown(inputs, len(inputs), 'images'),
+        budget,
+        cost=cost,
+        **(dict(start=thresholds) if thresholds else {}),
+    )
+    rounded = tuple(float(f'{value:.6g}') for value in found.thresholds)
+    print(
+        f'thresholds {list(rounded)} spend {found.cost:.5g} {unit} per image of the backbone, '
+        f'budget {budget:g} (without finer tokens {found.cheapest:.5g}, with all '
+        f'{found.dearest:.5g})'
+    )
+    return dict(thresholds=rounded)
+
+
+def run(args: argparse.Namespace) -> None:
+    config = load_config(args.config, args.cfg_options)
+    init_default_scope(config.get('default_scope', 'mmseg'))
+    policy = policy_of(config)
+    thresholds = bool(args.tokens or args.gflops)
+    if args.out:
+        # Before a long run rather than after it.
+        with_setting(policy, {'thresholds' if thresholds else 'caps': ()})
+        if Path(args.out).exists() and not args.overwrite:
+            raise FileExistsError(f'{args.out} exists (option --overwrite)')
+    setting = (find_thresholds if thresholds else find_caps)(config, args)
+    if args.out:
+        name = Path(config.filename).name
+        kind = 'Thresholds' if thresholds else 'Caps'
+        text = policy_fragment(
+            config.filename,
+            args.out,
+            with_setting(policy, setting),
+            f'{kind} of tools/calibrate_allocation.py for {name}.',
+            'allocation' in config.model.backbone,
+        )
+        write_fragment(args.out, text, args.overwrite)
+        print(f'written to {args.out}')
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        run(args)
+    except (OSError, ValueError) as error:
+        print(f'calibrate_allocation: error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
