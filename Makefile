@@ -24,7 +24,7 @@ STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test lint wheel doctor clean
+.PHONY: help env install demo test sweep lint wheel doctor clean
 
 help: ## Show this list
 	@echo "Environment: $(VENV)"
@@ -57,6 +57,9 @@ demo: install ## Train and test a small ARTA model on toy images and draw its to
 
 test: install ## Run the tests (ARGS='-k doctor' and the like go to pytest)
 	"$(PY)" -m pytest tests $(ARGS)
+
+sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
+	"$(PY)" tools/sweep.py $(ARGS)
 
 lint: env ## Check the code with ruff
 	@$(PIP) install --quiet -r requirements/lint.txt

@@ -47,6 +47,21 @@ def test_image_smaller_than_a_window():
     assert seen == [1, 1]
 
 
+@torch.no_grad()
+def test_predictions_are_added_up_where_the_config_says():
+    image = torch.randn(1, 3, 70, 90)
+    expected, found, _ = both(
+        segmentor(), image, crop_size=(46, 40), stride=(30, 30), accumulate_on='cpu'
+    )
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    # No other device may be there; on the meta device only shapes are.
+    windows = dict(crop_size=(46, 40), stride=(30, 30))
+    _, found, _ = both(segmentor(), image, **windows, accumulate_on='meta')
+    assert found.device.type == 'meta' and found.shape == expected.shape
+    with pytest.raises(ValueError, match=r"accumulate_on must name a device.*found 'disk'"):
+        both(segmentor(), image, **windows, accumulate_on='disk')
+
+
 def test_bad_option_is_named():
     with pytest.raises(ValueError, match='windows_per_forward must be at least 1, found 0'):
         model = segmentor()

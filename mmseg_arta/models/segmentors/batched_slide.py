@@ -17,8 +17,14 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
     """The stock ``EncoderDecoder`` whose slide mode decodes several windows at once.
 
     The result is that of the stock mode, for models that treat the images of a batch each by
-    itself (``BatchRatioAllocation`` with ``inference='batch'`` does not). One more option in
-    ``test_cfg``: ``windows_per_forward``, 1 by default.
+    itself (``BatchRatioAllocation`` with ``inference='batch'`` does not). More options in
+    ``test_cfg``:
+
+    - ``windows_per_forward``, 1 by default;
+    - ``accumulate_on``: device where the windows' predictions are added up, that of the images by
+      default. With 'cpu' the memory taken on an accelerator is that of
+      ``windows_per_forward`` windows, however large the images are; the prediction is returned
+      on that device, too.
     """
 
     def slide_inference(
@@ -31,8 +37,10 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
             batch_img_metas: of every image; those of a window get its size as ``img_shape``.
 
         Raises:
-            ValueError: if ``windows_per_forward`` is not positive.
+            ValueError: if ``windows_per_forward`` is not positive, or ``accumulate_on`` is no
+                device.
         """
+        device = self._accumulate_on(inputs)
         at_once = self.test_cfg.get('windows_per_forward', 1)
         if at_once < 1:
             raise ValueError(f'test_cfg.windows_per_forward must be at least 1, found {at_once}')
@@ -48,16 +56,25 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
         )
         windows = [(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in product(rows, cols)]
         metas = [dict(meta, img_shape=size) for meta in batch_img_metas]
-        total = inputs.new_zeros((batch, self.out_channels, height, width))
-        count = inputs.new_zeros((1, 1, height, width))
+        total = inputs.new_zeros((batch, self.out_channels, height, width), device=device)
+        count = inputs.new_zeros((1, 1, height, width), device=device)
         for first in range(0, len(windows), at_once):
             some = windows[first : first + at_once]
             crops = torch.cat([inputs[:, :, y, x] for y, x in some])
-            found = self.encode_decode(crops, metas * len(some))
+            found = self.encode_decode(crops, metas * len(some)).to(device)
             for (y, x), scores in zip(some, found.split(batch), strict=True):
                 total[:, :, y, x] += scores
                 count[:, :, y, x] += 1
-        return total / count
+        return total.div_(count)
+
+    def _accumulate_on(self, inputs: Tensor) -> torch.device:
+        name = self.test_cfg.get('accumulate_on')
+        try:
+            return inputs.device if name is None else torch.device(name)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"test_cfg.accumulate_on must name a device such as 'cpu', found {name!r}"
+            ) from error
 
 
 def _window_starts(side: int, crop: int, stride: int) -> list[int]:

@@ -36,6 +36,10 @@ class ScoreTTAModel(BaseTTAModel):
             if 'gt_sem_seg' in views[0]:
                 sample.gt_sem_seg = views[0].gt_sem_seg
             sample.seg_logits = PixelData(data=scores)
-            sample.pred_sem_seg = PixelData(data=scores.argmax(0, keepdim=True))
+            if scores.shape[0] > 1:
+                label = scores.argmax(0, keepdim=True)
+            else:
+                label = (scores > self.module.decode_head.threshold).to(scores)
+            sample.pred_sem_seg = PixelData(data=label)
             merged.append(sample)
         return merged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .grid_pixel_decoder import GridPixelDecoder
 from .pixel_decoder import PointPixelDecoder
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
+#: Score from which on a pixel is of the class, if there is but one.
+_ONE_CLASS_SCORE = 0.5
 _PIXEL_DECODERS = {'point': PointPixelDecoder, 'grid': GridPixelDecoder}
 
 
@@ -79,8 +82,8 @@ class SparseMask2FormerHead(BaseModule):
         self.num_classes = self.out_channels = num_classes
         self.ignore_index = ignore_index
         self.align_corners = align_corners
-        # Stock post-processing asks for it; it matters for a single output channel only.
-        self.threshold = None
+        # Stock post-processing compares the sigmoid of a single class's score with it.
+        self.threshold = 1 / (1 + math.exp(-_ONE_CLASS_SCORE))
         options = dict(type=pixel_decoder) if isinstance(pixel_decoder, str) else {**pixel_decoder}
         kind = options.pop('type', 'point')
         if kind not in _PIXEL_DECODERS:
@@ -160,7 +163,7 @@ class SparseMask2FormerHead(BaseModule):
         batch_img_metas: Sequence[Mapping[str, Any]],
         test_cfg: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """Class scores ``(B, classes, H, W)`` at the size of the images.
+        """Class scores ``(B, classes, H, W)`` at the size of the images, float32.
 
         Args:
             inputs: ``MixedTokens``, or dense maps.
@@ -170,13 +173,15 @@ class SparseMask2FormerHead(BaseModule):
         """
         tokens = self._tokens(inputs, self._input_size(inputs, batch_img_metas))
         found = self._predictions(tokens)
-        masks = self._maps(found, -1, tokens)
+        masks = self._maps(found, -1, tokens).float()
         size = tokens.levels[-1].patch_size
         full = (masks.shape[2] * size, masks.shape[3] * size)
         masks = F.interpolate(masks, full, mode='bilinear', align_corners=False)
         masks = masks[:, :, : tokens.image_size[0], : tokens.image_size[1]].sigmoid()
-        classes = found.class_logits[-1].softmax(-1)[..., :-1]
-        return torch.einsum('bqc,bqhw->bchw', classes, masks)
+        classes = found.class_logits[-1].float().softmax(-1)[..., :-1]
+        # Sums over queries, and over windows afterwards, need more digits than half precision has.
+        with torch.autocast(masks.device.type, enabled=False):
+            return torch.einsum('bqc,bqhw->bchw', classes, masks)
 
     def _tokens(self, inputs: object, image_size: Sequence[int] | None = None) -> MixedTokens:
         """The tokens given, or those of dense maps of images of ``image_size``."""

@@ -44,33 +44,46 @@ class MaskFeatures:
     factors: tuple[Factor, ...]
     grid: tuple[int, int]
 
-    def logits(self, embed: Tensor, cells: Tensor | None = None) -> Tensor:
-        """Products of query embeddings with the mask features.
-
-        Args:
-            embed: ``(B, Q, C)`` mask embeddings of the queries.
-            cells: ``(B, M)`` int64 which cells, in raster order; all by default.
-
-        Returns:
-            ``(B, Q, M)``, for all cells ``(B, Q, rows, columns)``.
-        """
+    def logits(self, embed: Tensor) -> Tensor:
+        """Products of query embeddings ``(B, Q, C)`` with all cells, ``(B, Q, rows, columns)``."""
         batch, queries, _ = embed.shape
         kind = torch.promote_types(embed.dtype, torch.float32)
         with torch.autocast(embed.device.type, enabled=False):
-            total = self._logits(embed.to(kind), cells, batch, queries)
-        return total.unflatten(2, self.grid) if cells is None else total
+            total = self._logits(embed.to(kind), batch, queries)
+        return total.unflatten(2, self.grid)
 
-    def _logits(self, embed: Tensor, cells: Tensor | None, batch: int, queries: int) -> Tensor:
+    def _logits(self, embed: Tensor, batch: int, queries: int) -> Tensor:
         total: Tensor | None = None
         for factor in self.factors:
             small = embed[..., factor.channels] @ factor.rows.transpose(1, 2)
             index = factor.index.expand(batch, -1)
-            if cells is not None:
-                index = index.gather(1, cells)
             term = small.gather(2, index[:, None].expand(-1, queries, -1))
             total = term if total is None else total + term
         assert total is not None
         return total
+
+    def means(self, cells: Tensor, channels: int) -> Tensor:
+        """Mean features of groups of cells.
+
+        A query's product with the mean is the mean of its logits in these cells.
+
+        Args:
+            cells: ``(B, M, g)`` int64 cells of every group, in raster order.
+            channels: of the mask features.
+
+        Returns:
+            ``(B, M, channels)`` in float32 or better.
+        """
+        kind = torch.promote_types(self.factors[0].rows.dtype, torch.float32)
+        out = self.factors[0].rows.new_zeros((*cells.shape[:2], channels), dtype=kind)
+        for factor in self.factors:
+            batch, width = cells.shape[0], factor.rows.shape[2]
+            rows = factor.rows.to(kind).expand(batch, -1, -1)
+            index = factor.index.expand(batch, -1)
+            for cell in cells.unbind(2):
+                places = index.gather(1, cell)[..., None].expand(-1, -1, width)
+                out[..., factor.channels] += rows.gather(1, places)
+        return out / cells.shape[2]
 
     def dense(self, channels: int) -> Tensor:
         """The features themselves ``(B, C, rows, columns)``: the definition, for tests."""
@@ -134,9 +147,11 @@ def central_cells(level: TokenSet, grid: tuple[int, int]) -> Tensor:
     """The four central cells of every token's patch, ``(T, 4)`` int64 in raster order.
 
     Their mean is what interpolation from the 4 nearest cells gives at the patch's centre.
-    A patch of one cell has it four times.
+    A patch of one cell has it four times. So has a point: interpolation by inverse distances
+    gives all the weight to the cell that the point lies in.
     """
-    low, high = (level.unit - 1) // 2, level.unit // 2
+    unit = level.unit if level.kind == 'patch' else 1
+    low, high = (unit - 1) // 2, unit // 2
     x, y = level.xy[:, 0].long(), level.xy[:, 1].long()
     # Coarse maps of images that are no multiple of their stride reach beyond the finest one.
     ys = [(y + step).clamp(max=grid[0] - 1) for step in (low, high)]

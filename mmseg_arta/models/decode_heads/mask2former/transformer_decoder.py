@@ -121,6 +121,14 @@ class MaskedTransformerDecoder(nn.Module):
             for level in levels
         ]
 
+        # A query looks at the mean of its logits in a token's central cells: its product with
+        # the mean feature, so every layer multiplies with tokens, not with cells.
+        with torch.no_grad(), torch.autocast(inputs.mask_feats.device.type, enabled=False):
+            looks = [
+                mask_feats.means(place[memory.slots], self.mask_embed[-1].out_features)
+                for place, memory in zip(centers, memories, strict=True)
+            ]
+
         batch = len(levels[0].lengths)
         x = self.query_feat.weight.repeat(batch, 1, 1)
         position = self.query_embed.weight.repeat(batch, 1, 1)
@@ -134,7 +142,7 @@ class MaskedTransformerDecoder(nn.Module):
                 break
             turn = number % len(levels)
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                allowed = _allowed(mask_feats, embed, memories[turn], centers[turn])
+                allowed = _allowed(embed, memories[turn], looks[turn])
             x = self.layers[number](x, position, memories[turn], allowed)
         return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
 
@@ -156,9 +164,12 @@ class MaskedTransformerDecoder(nn.Module):
         return Memory(value, key, slots, valid)
 
 
-def _allowed(feats: MaskFeatures, embed: Tensor, memory: Memory, centers: Tensor) -> Tensor:
-    """Which slots ``(B, Q, N)`` a query may look at, from its present mask."""
-    logits = feats.logits(embed, centers[memory.slots].flatten(1)).unflatten(2, (-1, 4)).mean(-1)
+def _allowed(embed: Tensor, memory: Memory, looks: Tensor) -> Tensor:
+    """Which slots ``(B, Q, N)`` a query may look at, from its present mask.
+
+    ``looks (B, N, C)`` are the mean mask features of the slots' central cells.
+    """
+    logits = embed.to(looks.dtype) @ looks.transpose(1, 2)
     valid = memory.valid[:, None]
     inside = (logits >= 0) & valid
     allowed = inside | (~inside.any(-1, keepdim=True) & valid)

@@ -1,0 +1,15 @@
+"""The sweep: every bundled config is run on toy data.
+
+Of every family, head and data set one config passes two training iterations and a test by
+stock ``mim``; the others pass a training step and a prediction at reduced depth. A config may
+say more about itself in a variable ``sweep``, see
+:class:`~mmseg_arta.analysis.sweep.subject.Subject`.
+"""
+
+from .plan import Job, make_plan
+from .records import Record, Records
+from .run import run_plan
+from .subject import Subject
+from .table import write_tables
+
+__all__ = ['Job', 'Record', 'Records', 'Subject', 'make_plan', 'run_plan', 'write_tables']

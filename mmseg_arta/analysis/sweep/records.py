@@ -1,0 +1,67 @@
+"""What the sweep has found so far, kept on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
+
+
+@dataclass(frozen=True)
+class Record:
+    """Outcome of one config.
+
+    Attributes:
+        config: name of the config.
+        how: 'mim' or 'reduced step'.
+        result: 'passed', 'failed' or 'skipped'.
+        seconds: wall-clock time.
+        digest: hash of the config's resolved content.
+        reason: why it was skipped or failed.
+        log: file with all output, relative to the sweep's folder.
+    """
+
+    config: str
+    how: str
+    result: str
+    seconds: float = 0.0
+    digest: str = ''
+    reason: str = ''
+    log: str = ''
+
+
+class Records:
+    """A folder with one JSON file per config, written whole or not at all.
+
+    Args:
+        folder: made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _file(self, config: str) -> Path:
+        return self.folder / f'{config}.json'
+
+    def find(self, config: str, how: str, digest: str) -> Record | None:
+        """The record of a config of this content that was checked this way; None if not."""
+        try:
+            record = Record(**json.loads(self._file(config).read_text()))
+        except (FileNotFoundError, TypeError, ValueError):
+            return None
+        return record if (record.how, record.digest) == (how, digest) else None
+
+    def write(self, record: Record) -> None:
+        """Keep a record in place of an older one of the same config."""
+        write_whole(self._file(record.config), json.dumps(asdict(record), indent=1) + '\n')
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that readers see the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    partial.write_text(text)
+    os.replace(partial, path)
