@@ -17,7 +17,7 @@ __all__ = ['__version__', 'register']
 
 def register() -> None:
     """Import the subpackages that enter MMSegmentation's registries. Repeating it does nothing."""
-    from . import datasets, engine, models  # noqa: F401
+    from . import datasets, engine, evaluation, models  # noqa: F401
 
 
 def _being_examined() -> bool:

@@ -1,0 +1,7 @@
+# LRFormer-B+.
+_base_ = ['./lrformer-t-plus.py']
+pretrained = 'pretrain/lrformer-b_in1k.pth'
+model = dict(
+    backbone=dict(arch='base', drop_path_rate=0.4, init_cfg=dict(checkpoint=pretrained)),
+    decode_head=dict(in_channels=(512, 400, 160, 80)),
+)

@@ -1,0 +1,26 @@
+# LRFormer-S with the stock CC head (table 10), which needs mmcv's compiled ops.
+_base_ = [
+    '../../_base_/models/lrformer-s.py',
+    '../../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../../_base_/schedules/lrformer_80k.py',
+    '../../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(
+        _delete_=True,
+        type='CCHead',
+        in_channels=[128, 320, 512],
+        in_index=[1, 2, 3],
+        input_transform='resize_concat',
+        channels=512,
+        recurrence=2,
+        dropout_ratio=0.1,
+        num_classes=150,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
+)

@@ -1,0 +1,16 @@
+# Without depth-wise convolutions before the attention (table 9).
+_base_ = [
+    '../../_base_/models/lrformer-s.py',
+    '../../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../../_base_/schedules/lrformer_80k.py',
+    '../../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    # their pre-trained weights are another checkpoint
+    backbone=dict(
+        position_conv=False,
+        init_cfg=dict(checkpoint='pretrain/lrformer-s-no-position-conv_in1k.pth'),
+    ),
+)

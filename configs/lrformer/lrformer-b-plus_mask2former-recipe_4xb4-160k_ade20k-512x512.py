@@ -1,0 +1,11 @@
+# LRFormer-B+ with the recipe of the published code: Mask2Former's learning rates and decay.
+_base_ = [
+    '../_base_/models/lrformer-b-plus.py',
+    '../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../_base_/schedules/mask2former_160k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(data_preprocessor=dict(size=crop_size))
+optim_wrapper = dict(clip_grad=dict(max_norm=0.1))
+tta_model = dict(type='ScoreTTAModel')

@@ -1,0 +1,12 @@
+# LRFormer-B on COCO-Stuff 164k.
+_base_ = [
+    '../_base_/models/lrformer-b.py',
+    '../_base_/datasets/random-resize/coco-stuff164k_512x512_random-resize.py',
+    '../_base_/schedules/lrformer_80k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=171),
+)

@@ -1,0 +1,14 @@
+# LRFormer-S+ on ADE20K.
+_base_ = [
+    '../_base_/models/lrformer-s-plus.py',
+    '../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../_base_/schedules/lrformer_160k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+)
+# the decoder's usual clipping, as in the published code
+optim_wrapper = dict(clip_grad=dict(max_norm=0.1))
+tta_model = dict(type='ScoreTTAModel')

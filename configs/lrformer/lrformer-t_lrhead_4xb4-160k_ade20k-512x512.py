@@ -1,0 +1,11 @@
+# LRFormer-T on ADE20K.
+_base_ = [
+    '../_base_/models/lrformer-t.py',
+    '../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../_base_/schedules/lrformer_160k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+)

@@ -1,0 +1,11 @@
+# SegFormer-B2 with its decoder replaced by that of LRFormer, on ADE20K.
+_base_ = [
+    '../_base_/models/mit-b2_lrhead.py',
+    '../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../_base_/schedules/lrformer_80k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+)

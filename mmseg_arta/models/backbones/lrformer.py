@@ -1,0 +1,214 @@
+"""LRFormer: low-resolution self-attention for semantic segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..layers import LowResolutionBlock, MapLayerNorm, init_low_resolution_layers, pool_convs
+from .lrformer_arch import LRFORMER_ARCHS, resolve_lrformer_arch
+from .pretrained import is_pretrained, load_pretrained
+
+_STRIDES = (4, 8, 16, 32)
+
+
+class ConvStem(nn.Module):
+    """Four 3x3 convolutions, two of them of stride 2, to cells of 4 px.
+
+    Args:
+        dim: channels of a cell; even.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        half = dim // 2
+        layers: list[nn.Module] = []
+        for before, after, stride in ((3, half, 2), (half, half, 1), (half, dim, 2)):
+            layers += [
+                nn.Conv2d(before, after, 3, stride, padding=1),
+                nn.BatchNorm2d(after),
+                nn.GELU(),
+            ]
+        self.convs = nn.Sequential(*layers, nn.Conv2d(dim, dim, 3, padding=1))
+        self.norm = MapLayerNorm(dim, eps=1e-6)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, dim, H / 4, W / 4)``."""
+        return self.norm(self.convs(image))
+
+
+class OverlappedPatchEmbed(nn.Module):
+    """A 3x3 convolution of stride 2 between stages (LRFormer 3.4).
+
+    Args:
+        in_dim: channels before.
+        dim: channels after.
+    """
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_dim, dim, 3, stride=2, padding=1)
+        self.norm = MapLayerNorm(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, in_dim, H, W)`` to ``(B, dim, H / 2, W / 2)``."""
+        return self.norm(self.proj(x))
+
+
+class LRFormerStage(nn.Module):
+    """Patch embedding and blocks, which share the convolutions behind their keys and values.
+
+    Args:
+        embed: patch embedding.
+        dim: channels.
+        blocks: blocks of the stage.
+        with_cp: recompute blocks in the backward pass to save memory.
+    """
+
+    def __init__(
+        self, embed: nn.Module, dim: int, blocks: Sequence[nn.Module], with_cp: bool = False
+    ) -> None:
+        super().__init__()
+        self.embed = embed
+        self.pool_convs = pool_convs(dim)
+        self.blocks = nn.ModuleList(blocks)
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C_in, H, W)`` to ``(B, dim, H / s, W / s)`` of the embedding's stride s."""
+        x = self.embed(x)
+        for block in self.blocks:
+            if self.with_cp and x.requires_grad:
+                x = checkpoint(block, x, self.pool_convs, use_reentrant=False)
+            else:
+                x = block(x, self.pool_convs)
+        return x
+
+
+@MODELS.register_module()
+class LRFormer(BaseModule):
+    """Encoder with self-attention at a fixed low resolution (LRFormer 3.2).
+
+    Four stages at strides 4, 8, 16 and 32. Attention sees a map pooled to ``pooled_size``
+    whatever the size of the image; 3x3 depth-wise convolutions see the full map.
+
+    Maps smaller than ``pooled_size`` are pooled up, as the published code and weights have it;
+    the paper says that pooling is left out there (4.4), which is ``pool_up=False``.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', 'xlarge' (or 't', 's', 'b', 'l', 'xl'), or a
+            dict with the fields of
+            :class:`~mmseg_arta.models.backbones.lrformer_arch.LRFormerArch`.
+        pooled_size: short side of the pooled queries in cells: 16 for segmentation, 7 for
+            classification at 224 px (LRFormer 3.4). Weights fit any.
+        pool_up: pool queries up on maps smaller than ``pooled_size``.
+        drop_path_rate: largest stochastic depth probability; it grows linearly over the blocks.
+        position_conv: depth-wise convolution before the attention (LRFormer table 9).
+        mlp_conv: depth-wise convolution in the feed-forward networks (LRFormer table 9).
+        out_indices: stages whose maps are returned, ascending.
+        with_cp: recompute blocks in the backward pass to save memory.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error.
+
+    Raises:
+        ValueError: for a bad arch or option.
+    """
+
+    archs = LRFORMER_ARCHS
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'small',
+        pooled_size: int = 16,
+        pool_up: bool = True,
+        drop_path_rate: float = 0.1,
+        position_conv: bool = True,
+        mlp_conv: bool = True,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch = resolve_lrformer_arch(arch)
+        self.out_indices = tuple(out_indices)
+        if not self.out_indices or any(
+            index not in range(len(_STRIDES)) for index in self.out_indices
+        ):
+            raise ValueError(f'LRFormer.out_indices must name stages 0 to 3, found {out_indices}')
+        if list(self.out_indices) != sorted(set(self.out_indices)):
+            raise ValueError(f'LRFormer.out_indices must ascend, found {out_indices}')
+        dims, depths = self.arch.dims, self.arch.depths
+        self.out_channels = tuple(dims[index] for index in self.out_indices)
+        total = sum(depths)
+        rates = [drop_path_rate * block / max(total - 1, 1) for block in range(total)]
+        self.stages = nn.ModuleList()
+        # Stages behind the last output would never learn.
+        for stage in range(self.out_indices[-1] + 1):
+            embed = (
+                OverlappedPatchEmbed(dims[stage - 1], dims[stage]) if stage else ConvStem(dims[0])
+            )
+            first = sum(depths[:stage])
+            blocks = [
+                LowResolutionBlock(
+                    dims[stage],
+                    self.arch.num_heads[stage],
+                    self.arch.mlp_ratios[stage],
+                    pooled_size,
+                    rates[first + block],
+                    self.arch.layer_scale_init[stage],
+                    pre_norm=stage == 2 and block in self.arch.pre_norm_blocks,
+                    position_conv=position_conv,
+                    mlp_conv=mlp_conv,
+                    pool_up=pool_up,
+                )
+                for block in range(depths[stage])
+            ]
+            self.stages.append(LRFormerStage(embed, dims[stage], blocks, with_cp))
+
+    def init_weights(self) -> None:
+        """Linear layers: truncated normal of std 0.02; convolutions: Kaiming normal, fan out.
+
+        The fan of a depth-wise convolution is counted per group.
+        """
+        if is_pretrained(self.init_cfg):
+            load_pretrained(self, self.init_cfg)
+        elif self.init_cfg:
+            super().init_weights()
+        else:
+            init_low_resolution_layers(self)
+        self._is_init = True
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Encode a batch of images.
+
+        Args:
+            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right and
+                below to multiples of 32.
+
+        Returns:
+            a map ``(B, C, ceil(H / s), ceil(W / s))`` for every output stage of stride s.
+
+        Raises:
+            ValueError: for an empty image or batch.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
+            raise ValueError(
+                'LRFormer needs images (B, 3, H, W) without empty sides, '
+                f'found {tuple(image.shape)}'
+            )
+        height, width = image.shape[2:]
+        x = F.pad(image, (0, -width % _STRIDES[-1], 0, -height % _STRIDES[-1]))
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self.out_indices:
+                stride = _STRIDES[index]
+                # A head that resizes the maps would stretch the padding over the image.
+                maps.append(x[:, :, : -(-height // stride), : -(-width // stride)])
+        return tuple(maps)
