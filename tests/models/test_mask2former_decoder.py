@@ -89,9 +89,10 @@ def test_factorised_logits_are_those_of_the_dense_features(position):
     embed = torch.randn(2, 6, 8)
     expected = torch.einsum('bqc,bchw->bqhw', embed, dense)
     torch.testing.assert_close(found.logits(embed), expected)
-    some = torch.randint(0, 16 * 24, (2, 7))
+    some = torch.randint(0, 16 * 24, (2, 7, 4))
+    looked_up = expected.flatten(2).gather(2, some.flatten(1)[:, None].expand(-1, 6, -1))
     torch.testing.assert_close(
-        found.logits(embed, some), expected.flatten(2).gather(2, some[:, None].expand(-1, 6, -1))
+        embed @ found.means(some, 8).transpose(1, 2), looked_up.unflatten(2, (7, 4)).mean(-1)
     )
 
 
@@ -223,10 +224,11 @@ def test_queries_always_have_something_to_look_at():
         (16, 24),
     )
     memory = transformer_decoder()._memory(0, level.with_feats(torch.randn(3, 8)), CANVAS)
-    found = _allowed(feats, embed, memory, central_cells(level, (16, 24)))
+    cells = central_cells(level, (16, 24))
+    found = _allowed(embed, memory, feats.means(cells[memory.slots], 1))
     assert found.all() and found.shape == (2, 2, 3)
-    feats.factors[0].index[0, central_cells(level, (16, 24))[1]] = 1
-    found = _allowed(feats, embed, memory, central_cells(level, (16, 24)))
+    feats.factors[0].index[0, cells[1]] = 1
+    found = _allowed(embed, memory, feats.means(cells[memory.slots], 1))
     assert found[0].tolist() == [[True, False, True], [False, True, False]]
 
 

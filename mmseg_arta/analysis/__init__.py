@@ -1,0 +1,1 @@
+"""What models cost and do: measurements, checks, and the commands' work."""

@@ -1,0 +1,175 @@
+"""Counting the operations of a model's forward pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from .allocation import forced_allocation
+from .components import ComponentMap, Part
+from .counter import OperatorCounter
+from .published import table_rows
+from .result import ComponentCount, MaskStep, OperationCount, sum_of
+from .watch import ModuleWatch
+
+MODES = ('whole', 'slide', 'config')
+
+
+def count_operations(
+    model: nn.Module,
+    shape: tuple[int, int],
+    allocation: str = 'model',
+    mode: str = 'whole',
+    dry: bool | None = None,
+    seed: int = 0,
+) -> OperationCount:
+    """Cost of a segmentor's inference on one image, post-processing included.
+
+    Args:
+        model: a segmentor of MMSegmentation, or another model that takes ``(1, 3, H, W)``. It is
+            left as it was.
+        shape: ``(height, width)`` of the image in pixels.
+        allocation: who gets finer tokens: 'full' for all candidates, 'caps' for the caps of the
+            model's policy or else of the papers, 'model' for its own policy's choice (on noise,
+            which says little of real images: see :func:`count_samples`).
+        mode: 'whole', 'slide', or 'config' for what the model's ``test_cfg`` says.
+        dry: leave out the arithmetic; by default where the allocation is decided beforehand.
+        seed: of the noise that the image is made of.
+
+    Raises:
+        ValueError: for bad arguments or a model that they do not fit.
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f'shape must be two positive numbers (height, width), found {shape}')
+    device = next((p.device for p in model.parameters()), torch.device('cpu'))
+    noise = torch.Generator().manual_seed(seed)
+    image = torch.randn((1, 3, *shape), generator=noise).to(device)
+
+    def run() -> None:
+        if not hasattr(model, 'postprocess_result'):
+            model(image)
+            return
+        size = tuple(shape)
+        metas = dict(ori_shape=size, img_shape=size, pad_shape=size, scale_factor=(1.0, 1.0))
+        model(image, [SegDataSample(metainfo=metas)], mode='predict')
+
+    dry = allocation != 'model' if dry is None else dry
+    try:
+        return count_run(model, run, tuple(shape), allocation, mode, dry)
+    except (RuntimeError, AssertionError) as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f'{type(model).__name__} cannot take an image of {shape[0]}x{shape[1]} px: {reason}'
+        ) from error
+
+
+def count_run(
+    model: nn.Module,
+    run: Callable[[], object],
+    shape: tuple[int, int],
+    allocation: str = 'model',
+    mode: str = 'whole',
+    dry: bool = False,
+) -> OperationCount:
+    """Cost of what ``run`` makes the model do; see :func:`count_operations`."""
+    components = ComponentMap(model)
+    watch = ModuleWatch(table_rows(model, shape))
+    counter = OperatorCounter(model, dry)
+    with (
+        _evaluating(model),
+        _inference_mode(model, mode) as mode,
+        forced_allocation(model, allocation),
+        watch.on(model),
+        counter,
+    ):
+        run()
+
+    executed: Counter[Part] = Counter()
+    published: Counter[Part] = Counter()
+    mask_step = 0
+    for caller, macs in counter.operators.items():
+        part = components.of_caller(caller)
+        executed[part] += macs
+        mask_step += macs * caller.mask_step
+        if not caller.mask_step and not watch.replaces(caller):
+            published[part] += macs
+    for caller, macs in counter.kernels.items():
+        executed[components.of_caller(caller)] += macs
+    for path, macs in watch.kernels.items():
+        executed[components.of_module(path)] += macs
+    for path, macs in watch.published.items():
+        published[components.of_module(path)] += macs
+    params = Counter()
+    for name, value in model.named_parameters():
+        params[components.of_module(name)] += value.numel()
+    return OperationCount(
+        shape,
+        allocation,
+        mode,
+        _assemble(components.parts(), params, executed, published),
+        watch.tokens,
+        MaskStep(mask_step, watch.dense_mask_step) if watch.dense_mask_step else None,
+        counter.uncounted,
+    )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        model.eval()
+        # The fast path of nn.MultiheadAttention is one operator that hides its products.
+        torch.backends.mha.set_fastpath_enabled(False)
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _inference_mode(model: nn.Module, mode: str) -> Iterator[str]:
+    """Sets ``test_cfg.mode``; yields what it is."""
+    if mode not in MODES:
+        raise ValueError(f'mode must be one of {", ".join(MODES)}, found {mode!r}')
+    before = getattr(model, 'test_cfg', None)
+    if before is None:
+        if mode != 'whole':
+            raise ValueError(f'mode {mode!r} needs a segmentor with test_cfg')
+        yield mode
+        return
+    mode = before.get('mode', 'whole') if mode == 'config' else mode
+    missing = [key for key in ('crop_size', 'stride') if key not in before]
+    if mode == 'slide' and missing:
+        raise ValueError(f"mode 'slide' needs test_cfg with crop_size and stride, found {before}")
+    try:
+        model.test_cfg = type(before)({**before, 'mode': mode})
+        yield mode
+    finally:
+        model.test_cfg = before
+
+
+def _assemble(
+    parts: Sequence[Part],
+    params: Counter[Part],
+    executed: Counter[Part],
+    published: Counter[Part],
+) -> dict[str, ComponentCount]:
+    """Components in running order, each with the sum of its parts."""
+    found: dict[str, dict[str, ComponentCount]] = {}
+    for name, *inner in parts:
+        part = (name, *inner)
+        count = ComponentCount(params[part], executed[part], published[part])
+        if count != ComponentCount():
+            found.setdefault(name, {})[inner[0] if inner else 'rest'] = count
+    return {
+        name: sum_of(counts.values(), {} if list(counts) == ['rest'] else counts)
+        for name, counts in found.items()
+    }

@@ -1,0 +1,121 @@
+"""What the published code executes and ours does not, and the other way round.
+
+The papers count what fvcore sees of their code: matrix products, convolutions, norms and resizing
+of the whole forward pass at inference, down to the class scores at full resolution; their own
+kernels are invisible. Our models give the same results in fewer operations. Here stands, module by
+module, what has to be added to or taken from an fvcore count of ours to get theirs:
+
+- cluster attention: a linear layer from 5 numbers to the heads is applied to a table of all
+  1023 x 1023 relative positions, in every block; ours is inside the kernel, for occurring pairs;
+- PointConv and AFF's merging: the weight network, Linear(5 -> 4) and LayerNorm, likewise runs on
+  the whole table;
+- mask logits: every prediction multiplies the queries with dense mask features at a quarter of
+  the resolution; ours multiplies with tokens (see ``MaskFeatures``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ...models.decode_heads.mask2former.point_conv import PointConv
+from ...models.decode_heads.mask2former.transformer_decoder import (
+    MaskedTransformerDecoder,
+    QueryPredictions,
+)
+from ...models.layers import ClusterAttention
+from ...models.layers.token_merging import NeighborhoodMerging
+from ...ops import uses_reference
+from ...structures import FINEST_PATCH
+
+# Rows of the published segmentation code's table of relative positions, which reach from -511 to
+# 511 in both directions whatever the image.
+_TABLE_ROWS = 1023**2
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module.
+
+    Attributes:
+        module: the module.
+        args: its positional arguments.
+        result: what it returned.
+        table_rows: rows of the published code's table of relative positions.
+    """
+
+    module: Any
+    args: tuple[Any, ...]
+    result: Any
+    table_rows: int = _TABLE_ROWS
+
+
+def _nothing(call: ModuleCall) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class ModuleRule:
+    """How one call of a module differs in cost from the operators that are seen inside.
+
+    Attributes:
+        published: multiply-accumulates that the published code executes in addition.
+        replaces: submodules whose operators the published code does not execute; '' for the
+            module's own, outside of its submodules.
+        kernels: multiply-accumulates of kernels that are not seen as operators.
+    """
+
+    published: Callable[[ModuleCall], int] = _nothing
+    replaces: tuple[str, ...] = ()
+    kernels: Callable[[ModuleCall], int] = _nothing
+
+
+def table_rows(model: nn.Module, shape: tuple[int, int] | None) -> int:
+    """Rows of the position table: in classifiers, the published one is as large as the image."""
+    if shape is None or hasattr(model, 'decode_head'):
+        return _TABLE_ROWS
+    rows, cols = (2 * -(-side // FINEST_PATCH) - 1 for side in shape)
+    return rows * cols
+
+
+def _bias_table(call: ModuleCall) -> int:
+    return call.table_rows * call.module.pos_embed.weight.numel()
+
+
+def _weight_table(call: ModuleCall) -> int:
+    linear, norm = call.module.weight_net[0], call.module.weight_net[1]
+    return call.table_rows * (linear.weight.numel() + 5 * norm.weight.numel())
+
+
+def _unseen_attention(call: ModuleCall) -> int:
+    """The reference computes attention elementwise; the kernels register a formula."""
+    x, neighborhood = call.args[:2]
+    if not uses_reference('cluster_attention', x):
+        return 0
+    neighbors = neighborhood.neighbors.shape[1] * neighborhood.cluster_size
+    # Logits and weighted sum of all and the blank token, over all channels. The formula has a bias
+    # of 5 products for every head and pair; that of the neighbours is seen, as a linear layer.
+    return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.num_heads)
+
+
+def dense_mask_step(predictions: QueryPredictions) -> int:
+    """Multiply-accumulates of all mask logits by dense matrix products."""
+    rows, cols = predictions.mask_feats.grid
+    return sum(embed.numel() * rows * cols for embed in predictions.mask_embeds)
+
+
+RULES: dict[type[nn.Module], ModuleRule] = {
+    ClusterAttention: ModuleRule(published=_bias_table, replaces=('',), kernels=_unseen_attention),
+    PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
+    NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
+    # What remains of the mask step is left out by its callers, see Caller.mask_step.
+    MaskedTransformerDecoder: ModuleRule(published=lambda call: dense_mask_step(call.result)),
+}
+
+
+def rule_of(module: nn.Module) -> ModuleRule | None:
+    """The rule for a module's class or the nearest of its bases that has one."""
+    return next((RULES[kind] for kind in type(module).__mro__ if kind in RULES), None)

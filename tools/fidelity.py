@@ -1,0 +1,91 @@
+"""Count all variants and write the page that sets them beside the published figures.
+
+Chapters that are not counted anew stand as they were counted before:
+
+    python tools/fidelity.py --family arta
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.fidelity import FAMILIES, Row
+from mmseg_arta.analysis.fidelity.measure import (
+    measure,
+    read_measurements,
+    write_measurements,
+)
+from mmseg_arta.analysis.fidelity.report import render
+
+DOCS = Path(__file__).resolve().parents[1] / 'docs'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--family',
+        nargs='+',
+        choices=list(FAMILIES),
+        default=list(FAMILIES),
+        metavar='NAME',
+        help=f'chapters to count anew: {", ".join(FAMILIES)} (default: all)',
+    )
+    parser.add_argument(
+        '--output',
+        type=Path,
+        default=DOCS / 'fidelity.md',
+        metavar='FILE',
+        help='page to write; the numbers are kept in a .json file beside it '
+        '(default: docs/fidelity.md)',
+    )
+    return parser.parse_args(argv)
+
+
+def show_progress(row: Row) -> None:
+    height, width = row.shape
+    print(f'{row.name}, {height}x{width}, {row.allocation}', file=sys.stderr, flush=True)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write the page whole or not at all."""
+    part = path.with_name(f'.{path.name}.part')
+    part.write_text(text, encoding='utf-8')
+    os.replace(part, path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    numbers = args.output.with_suffix('.json')
+    failures = []
+    try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        measured = read_measurements(numbers)
+        for name in args.family:
+            for row, found in measure(FAMILIES[name], show_progress):
+                if isinstance(found, str):
+                    failures.append(f'{row.name}: {found}')
+                    continue
+                measured[row.key] = found
+                # After every row, so that a broken-off run leaves what it counted.
+                write_measurements(numbers, measured)
+        known = {row.key for family in FAMILIES.values() for row in family.rows}
+        measured = {key: value for key, value in measured.items() if key in known}
+        write_measurements(numbers, measured)
+        write_page(args.output, render(FAMILIES, measured))
+    except (OSError, ValueError) as error:
+        print(f'fidelity: error: {error}', file=sys.stderr)
+        return 1
+    for failure in dict.fromkeys(failures):
+        print(f'fidelity: not counted: {failure}', file=sys.stderr)
+    print(args.output)
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Count the operations and parameters of a config's model at inference, by component.
+
+Two ways of counting stand side by side: what really runs, and what the papers count. Any
+config of this package or of MMSegmentation will do, by path or by name:
+
+    python tools/get_flops.py configs/arta/arta-tiny_mask2former_4xb8-80k_ade20k-512x512.py \\
+        --shape 512 512 --allocation caps
+    python tools/get_flops.py segformer_mit-b0_8xb2-160k_ade20k-512x512 --shape 512 512
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import DictAction
+
+import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.flops import count_operations
+from mmseg_arta.analysis.flops.allocation import ALLOCATIONS
+from mmseg_arta.analysis.flops.count import MODES
+from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.analysis.flops.report import render, write_json
+from mmseg_arta.analysis.flops.samples import count_samples
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        default=[512, 512],
+        metavar=('H', 'W'),
+        help='height and width of the image in pixels; one number for both (default: 512 512)',
+    )
+    parser.add_argument(
+        '--allocation',
+        choices=ALLOCATIONS,
+        default='model',
+        help='which tokens get finer ones: full: all; caps: the largest shares of training; '
+        "model: those the model's policy chooses (default)",
+    )
+    parser.add_argument(
+        '--mode',
+        choices=MODES,
+        help='whole: the image at once (default with --shape); slide: in windows; config: as '
+        'test_cfg says (default with --dataset-samples)',
+    )
+    parser.add_argument(
+        '--dataset-samples',
+        type=int,
+        metavar='K',
+        help="mean and deviation over K images of the config's validation set, instead of --shape",
+    )
+    parser.add_argument('--checkpoint', metavar='FILE', help='weights of the model')
+    parser.add_argument('--json', metavar='FILE', help='write the result to this file too')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    args = parser.parse_args(argv)
+    if len(args.shape) > 2 or min(args.shape) < 1:
+        parser.error(f'--shape takes one or two positive numbers, found {args.shape}')
+    return args
+
+
+def show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f'\r{done}/{total} images', end='\n' if done == total else '', file=sys.stderr)
+
+
+def check_writable(path: str) -> None:
+    """Before a long count rather than after it."""
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f'--json {path}: the folder {folder} does not exist')
+    if Path(path).is_dir():
+        raise IsADirectoryError(f'--json {path} is a folder')
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Count, print, and return the result."""
+    if args.json:
+        check_writable(args.json)
+    config = load_config(args.config, args.cfg_options)
+    model = build_model(config, args.checkpoint)
+    samples = None
+    if args.dataset_samples is not None:
+        mode = args.mode or 'config'
+        samples = count_samples(
+            model, config, args.dataset_samples, args.allocation, mode, show_progress
+        )
+        count, result = samples.mean, samples.to_dict()
+    else:
+        shape = (args.shape[0], args.shape[-1])
+        count = count_operations(model, shape, args.allocation, args.mode or 'whole')
+        result = count.to_dict()
+    name = Path(config.filename).name
+    print(render(count, name, samples))
+    return dict(config=name, **result)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        result = run(args)
+        if args.json:
+            write_json(args.json, result)
+    except (OSError, ValueError) as error:
+        print(f'get_flops: error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
