@@ -1,6 +1,13 @@
 """Hooks and helpers of training and testing."""
 
-from .hooks import TokenPictureHook, TokenStatisticsHook
+from .group_policy_metric import GroupPolicyMetric
+from .hooks import AllocationProgressHook, TokenPictureHook, TokenStatisticsHook
 from .param_groups import NormFreeDecayConstructor
 
-__all__ = ['NormFreeDecayConstructor', 'TokenPictureHook', 'TokenStatisticsHook']
+__all__ = [
+    'AllocationProgressHook',
+    'GroupPolicyMetric',
+    'NormFreeDecayConstructor',
+    'TokenPictureHook',
+    'TokenStatisticsHook',
+]

@@ -42,6 +42,6 @@ FAMILY = Family(
     (
         'Paper: the baselines in ARTA tables 2 and 3. All maps are dense, and the pixel decoder '
         "is the standard one (`pixel_decoder='grid'`). The Mask2Former paper itself prints 47, 69 "
-        'and 107 M parameters.',
+        'and 107 M parameters for the same models.',
     ),
 )

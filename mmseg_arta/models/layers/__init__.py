@@ -1,24 +1,69 @@
 """Blocks that several models share."""
 
+from .aff_patch_embed import StridedPatchEmbed
 from .cluster_block import ClusterAttention, ClusterBlock
+from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .drop_path import DropPath
+from .grid_prior import grid_prior
 from .layer_scale import LayerScale, layer_scale
+from .learned_positions import fit_positions, resize_positions
+from .low_resolution_attention import LowResolutionSelfAttention, pool_convs
+from .low_resolution_block import (
+    LowResolutionBlock,
+    MapLayerNorm,
+    init_low_resolution_layers,
+)
 from .mlp import ConvMlp, Mlp
+from .packed_attention import packed_self_attention, split_images
+from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
+from .point_deform import (
+    PointDeformAttention,
+    PointDeformBlock,
+    TokenPlaces,
+    init_deform_attention,
+    token_places,
+)
 from .sine_position import sine_position
+from .swin_block import SwinBlock, WindowAttention
+from .token_merging import AdaptiveDownsample, GridDownsample, NeighborhoodMerging
 from .vit_block import SelfAttention, ViTBlock
 
 __all__ = [
+    'AdaptiveDownsample',
     'ClusterAttention',
     'ClusterBlock',
     'ConvMlp',
+    'ConvNeXtV2Block',
     'ConvPatchEmbed',
     'DropPath',
+    'GlobalResponseNorm',
+    'GridDownsample',
     'KernelPatchEmbed',
     'LayerScale',
+    'LowResolutionBlock',
+    'LowResolutionSelfAttention',
+    'MapLayerNorm',
     'Mlp',
+    'NeighborhoodMerging',
+    'PackedViTBlock',
+    'PointDeformAttention',
+    'PointDeformBlock',
     'SelfAttention',
+    'StridedPatchEmbed',
+    'SwinBlock',
+    'TokenPlaces',
     'ViTBlock',
+    'WindowAttention',
+    'fit_positions',
+    'grid_prior',
+    'init_deform_attention',
+    'init_low_resolution_layers',
     'layer_scale',
+    'packed_self_attention',
+    'pool_convs',
+    'resize_positions',
     'sine_position',
+    'split_images',
+    'token_places',
 ]

@@ -1,0 +1,10 @@
+# CTS and DToP together with ViT-B/16.
+_base_ = ['./dtop_vit-b16.py']
+model = dict(
+    backbone=dict(
+        # 103 of the 256 groups of a 512x512 image, and the same share of others
+        merging=dict(type='TopGroupMerging', share=103 / 256),
+        policy_net=dict(type='GroupPolicyNet', head=dict(group_sizes=(2,))),
+    ),
+)
+sweep = dict(group='CTS & DToP')

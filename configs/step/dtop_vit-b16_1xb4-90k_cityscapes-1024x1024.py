@@ -1,0 +1,18 @@
+# DToP with ViT-B/16 on Cityscapes.
+_base_ = [
+    '../_base_/models/dtop_vit-b16.py',
+    '../_base_/datasets/cityscapes-ratio_1024x1024.py',
+    '../_base_/schedules/step_90k.py',
+    '../_base_/default_runtime.py',
+]
+crop_size = (1024, 1024)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(
+        img_size=1024,
+        halting=dict(head=dict(num_classes=19)),
+    ),
+    decode_head=dict(num_classes=19),
+    test_cfg=dict(crop_size=crop_size, stride=(682, 682)),
+)
+tta_model = dict(type='ScoreTTAModel')

@@ -1,0 +1,171 @@
+"""Scores of groups of patches, and their targets (CTS 3.2, STEP 3.2.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+_MIXED = ('different', 'border', 'ignore')
+
+
+def group_targets(
+    labels: Tensor, side: int, ignore_index: int = 255, mixed: str = 'different'
+) -> Tensor:
+    """Whether all pixels of a group are of one class (CTS 3.2).
+
+    A wholly ignored group counts as one class. What a group of one class and ignored pixels
+    counts as is ``mixed``: 'different' classes (published for Cityscapes), 'border': ignored in
+    the outermost rows and columns of groups and 'different' inside (published for ADE20K), or
+    'ignore' everywhere.
+
+    Args:
+        labels: ``(B, H, W)`` label maps.
+        side: side of a group in pixels; groups that the map cuts are left out.
+        ignore_index: label of ignored pixels.
+        mixed: see above.
+
+    Returns:
+        ``(B, H // side, W // side)`` int64: 1 one class, 0 several, 255 ignored.
+    """
+    if mixed not in _MIXED:
+        raise ValueError(f'mixed must be one of {_MIXED}, found {mixed!r}')
+    rows, cols = labels.shape[1] // side, labels.shape[2] // side
+    blocks = labels[:, : rows * side, : cols * side].long()
+    blocks = blocks.unflatten(2, (cols, side)).unflatten(1, (rows, side))
+    low, high = blocks.amin((2, 4)), blocks.amax((2, 4))
+    one = low == high
+    target = one.long()
+    if mixed == 'different':
+        return target
+    seen = blocks != ignore_index
+    # The classes alone, ignored pixels taking the place of a pixel that is not.
+    lowest = torch.where(seen, blocks, torch.iinfo(torch.int64).max).amin((2, 4))
+    highest = torch.where(seen, blocks, -1).amax((2, 4))
+    both = ~one & (lowest == highest)
+    if mixed == 'border':
+        border = torch.zeros_like(both)
+        for side in (slice(1), slice(-1, None)):
+            border[:, side] = True
+            border[:, :, side] = True
+        both &= border
+    return target.masked_fill(both, 255)
+
+
+@MODELS.register_module()
+class GroupPolicyHead(BaseModule):
+    """Two logits, several classes and one class, for every group of patches.
+
+    Groups of 2x2 patches have a 1x1 convolution on features of that stride, as published. Larger
+    groups, of which STEP does not tell more than that their features enter a linear layer, have
+    one on the mean and the maximum of the features inside the group.
+
+    Args:
+        group_sizes: sides of groups in patches: powers of two, ascending.
+        in_channels: channels of the features.
+        patch_size: side of a patch in pixels.
+        stride: of the features in pixels; the smallest group is as large.
+        mixed: see :func:`group_targets`.
+        num_classes: of the data set; the head itself knows none.
+        ignore_index: label of ignored pixels.
+        init_cfg: as in every mmengine module.
+
+    Raises:
+        ValueError: for groups smaller than the stride, or not in ascending powers of two.
+    """
+
+    def __init__(
+        self,
+        group_sizes: Sequence[int] = (2,),
+        in_channels: int = 320,
+        patch_size: int = 16,
+        stride: int = 32,
+        mixed: str = 'different',
+        num_classes: int = 150,
+        ignore_index: int = 255,
+        init_cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.group_sizes = tuple(group_sizes)
+        for size in self.group_sizes:
+            if size < 2 or size & (size - 1) or size * patch_size % stride:
+                raise ValueError(
+                    f'GroupPolicyHead.group_sizes must be powers of two whose {patch_size} px '
+                    f'patches make up multiples of {stride} px, found {self.group_sizes}'
+                )
+        if not self.group_sizes or sorted(set(self.group_sizes)) != list(self.group_sizes):
+            raise ValueError(f'GroupPolicyHead.group_sizes must ascend, found {self.group_sizes}')
+        if mixed not in _MIXED:
+            raise ValueError(f'GroupPolicyHead.mixed must be one of {_MIXED}, found {mixed!r}')
+        self.patch_size, self.stride, self.mixed = patch_size, stride, mixed
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        # What the stock segmentor asks of a head.
+        self.out_channels, self.align_corners, self.threshold = 2, False, None
+        self.convs = nn.ModuleDict(
+            {
+                str(size): nn.Conv2d(in_channels * (1 if size == 2 else 2), 2, 1)
+                for size in self.group_sizes
+            }
+        )
+
+    def forward(self, inputs: Sequence[Tensor], grid: tuple[int, int]) -> dict[int, Tensor]:
+        """Logits of all whole groups.
+
+        Args:
+            inputs: maps of the backbone; the last one is used.
+            grid: rows and columns of patches.
+
+        Returns:
+            group size to ``(B, 2, rows // size, columns // size)``.
+        """
+        feats = inputs[-1]
+        out = {}
+        for size in self.group_sizes:
+            rows, cols = grid[0] // size, grid[1] // size
+            cells = size * self.patch_size // self.stride
+            part = feats[:, :, : rows * cells, : cols * cells]
+            if not rows * cols:
+                out[size] = feats.new_zeros((len(feats), 2, rows, cols))
+                continue
+            if size > 2:
+                part = torch.cat((F.avg_pool2d(part, cells), F.max_pool2d(part, cells)), 1)
+            out[size] = self.convs[str(size)](part)
+        return out
+
+    def loss(
+        self,
+        inputs: Sequence[Tensor],
+        batch_data_samples: Sequence[Any],
+        train_cfg: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
+        """Mean cross-entropy per group size, against targets made from ``gt_sem_seg``."""
+        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        patch = self.patch_size
+        grid = (-(-labels.shape[1] // patch), -(-labels.shape[2] // patch))
+        losses = {}
+        for size, logits in self.forward(inputs, grid).items():
+            target = group_targets(labels, size * patch, self.ignore_index, self.mixed)
+            # Groups that the image cuts have no target.
+            logits = logits[:, :, : target.shape[1], : target.shape[2]].float()
+            total = F.cross_entropy(logits, target, ignore_index=255, reduction='sum')
+            # Without a group of this size the sum is an empty one, and still in the graph.
+            empty = sum(parameter.sum() for parameter in self.convs[str(size)].parameters()) * 0
+            losses[f'loss_groups_{size}'] = total / (target != 255).sum().clamp(min=1) + empty
+        return losses
+
+    def predict(
+        self,
+        inputs: Sequence[Tensor],
+        batch_img_metas: Sequence[Mapping[str, Any]],
+        test_cfg: Mapping[str, Any] | None = None,
+    ) -> dict[int, Tensor]:
+        """P(one class) of all groups that lie in the image, see :meth:`forward`."""
+        height, width = batch_img_metas[0]['img_shape'][:2]
+        grid = (height // self.patch_size, width // self.patch_size)
+        logits = self.forward(inputs, grid)
+        return {size: maps.float().softmax(1)[:, 1] for size, maps in logits.items()}

@@ -1,0 +1,121 @@
+"""Merging policies: which groups of patches become one token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import torch
+from mmseg.registry import MODELS
+from torch import Tensor
+
+#: Per group size in patches: ``(B, rows // size, columns // size)``.
+GroupMaps = dict[int, Tensor]
+#: Merged groups per image and size (ascending), where known without reading the device.
+GroupCounts = tuple[tuple[int, ...], ...]
+
+
+@runtime_checkable
+class MergingPolicy(Protocol):
+    """What the backbone asks of a policy.
+
+    Attributes:
+        group_sizes: sides of the groups in patches, ascending.
+    """
+
+    group_sizes: tuple[int, ...]
+
+    def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
+        """Choose groups that do not overlap, from P(one class) of every whole group.
+
+        Returns:
+            bool maps of the same shapes, and how many groups were chosen if that is known.
+        """
+        ...
+
+
+@MODELS.register_module()
+class TopGroupMerging:
+    """The most uniform groups of 2x2 patches, a fixed share of all (CTS 3.2).
+
+    Args:
+        share: merged groups over all groups, in [0, 1]; the number is rounded. As published 103
+            of the 256 groups of a 512x512 image.
+    """
+
+    group_sizes = (2,)
+
+    def __init__(self, share: float = 103 / 256) -> None:
+        if not 0.0 <= share <= 1.0:
+            raise ValueError(f'TopGroupMerging.share must be in [0, 1], found {share}')
+        self.share = float(share)
+
+    def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
+        of_groups = scores[2].flatten(1).float()
+        count = round(self.share * of_groups.shape[1])
+        chosen = torch.zeros_like(of_groups, dtype=torch.bool)
+        # Among equal scores the first in raster order.
+        first = of_groups.argsort(dim=1, descending=True, stable=True)[:, :count]
+        chosen.scatter_(1, first, True)
+        return {2: chosen.view_as(scores[2])}, ((count,),) * len(of_groups)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(share={self.share:.4f})'
+
+
+@MODELS.register_module()
+class ThresholdMerging:
+    """Every group whose score exceeds its size's threshold, coarse to fine (STEP 3.2.1, dCTS).
+
+    A group inside a larger merged group is not asked again.
+
+    Args:
+        thresholds: group side in patches to the threshold of P(one class). Written in a config
+            with string keys, ``{'2': 0.6, '4': 0.8, '8': 0.9, '16': 0.9}``, since mmengine takes
+            no other.
+
+    Raises:
+        ValueError: for sizes that are no powers of two above 1, or thresholds outside [0, 1].
+    """
+
+    def __init__(self, thresholds: Mapping[str, float]) -> None:
+        self.thresholds = {int(size): float(value) for size, value in thresholds.items()}
+        self.group_sizes = tuple(sorted(self.thresholds))
+        if not self.group_sizes:
+            raise ValueError('ThresholdMerging.thresholds must name at least one group size')
+        for size, value in self.thresholds.items():
+            if size < 2 or size & (size - 1):
+                raise ValueError(
+                    f'ThresholdMerging.thresholds: sizes must be powers of two above 1, '
+                    f'found {size}'
+                )
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f'ThresholdMerging.thresholds must be in [0, 1], found {value} for size {size}'
+                )
+
+    def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
+        chosen: GroupMaps = {}
+        # Whether a group of the size just looked at lies in a merged group.
+        taken: Tensor | None = None
+        previous = 0
+        for size in reversed(self.group_sizes):
+            above = scores[size].float() > self.thresholds[size]
+            if taken is not None:
+                taken = _refine(taken, previous // size, above.shape)
+                above = above & ~taken
+            chosen[size] = above
+            taken = above if taken is None else taken | above
+            previous = size
+        return chosen, None
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(thresholds={self.thresholds})'
+
+
+def _refine(flags: Tensor, factor: int, shape: torch.Size) -> Tensor:
+    """Flags of groups ``factor`` times as large, for the groups of ``shape`` inside them."""
+    fine = flags.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    out = flags.new_zeros(shape)
+    out[:, : fine.shape[1], : fine.shape[2]] = fine
+    return out
