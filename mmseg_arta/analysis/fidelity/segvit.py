@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .rows import Family, Figures, Row
 
-#: Published figures end with the class scores before they are resized.
+#: Published figures of the second version end with the class scores before they are resized; those
+#: of the first hold the product of classes and masks at full size.
 _WITHOUT = ('post_processing',)
 
 # Name, config, side of the image, what was published, what was measured on the published code.
@@ -40,7 +41,7 @@ def _rows() -> list[Row]:
             (side, side),
             paper=Figures(None, paper),
             code=Figures(params, code),
-            without=_WITHOUT,
+            without=_WITHOUT if name.startswith('v2') else (),
         )
         for name, config, side, paper, params, code in _ROWS
     ]
