@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import pytest
 import torch
 
 from mmseg_arta.checkpoints import convert_arta_backbone
 from mmseg_arta.models import ARTA
-from mmseg_arta.structures import Neighborhood
 from tests.helpers import load_fixture, raster_order, take
 
 LEVELS = ('res5', 'res4', 'res3', 'res2')
@@ -19,7 +19,7 @@ def fixture(name):
     return load_fixture(f'arta/backbone_{name}.pt')
 
 
-def build(num_neighbor_clusters, cls=ARTA):
+def build(num_neighbor_clusters, tie_order='raster', cls=ARTA):
     case = fixture('local')
     config = case['config']
     model = cls(
@@ -39,6 +39,7 @@ def build(num_neighbor_clusters, cls=ARTA):
             floor=config['min_ratio'],
             inference='batch',
         ),
+        tie_order=tie_order,
     )
     model.load_state_dict(convert_arta_backbone(case['state_dict']), strict=True)
     return model.eval()
@@ -53,19 +54,22 @@ def compare(tokens, outputs):
     for level, name in zip(tokens.levels, LEVELS, strict=True):
         places = outputs[f'{name}_pos']
         order = raster_order(places)
-        assert torch.equal(level.xy.view(places.shape).long(), take(places, order).long())
+        found_places = level.xy.view(places.shape)
+        ours = raster_order(found_places)
+        assert torch.equal(take(found_places, ours).long(), take(places, order).long())
         expected = take(outputs[name], order)
-        found = level.feats.view_as(expected)
+        found = take(level.feats.view_as(expected), ours)
         torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
         if 'cotangents' in outputs:
             loss = loss + (found * take(outputs['cotangents'][name], order)).sum()
     return loss
 
 
-def test_global_attention_with_gradients():
+@pytest.mark.parametrize('tie_order', ['raster', 'published'])
+def test_global_attention_with_gradients(tie_order):
     # Every cluster is a neighbour, so no tie decides anything.
     case = fixture('global')
-    model = build(num_neighbor_clusters=10_000)
+    model = build(num_neighbor_clusters=10_000, tie_order=tie_order)
     compare(model(case['image']), case['outputs']).backward()
     grads = {name: parameter.grad for name, parameter in model.named_parameters()}
     wanted = convert_arta_backbone(case['outputs']['grad_small'])
@@ -79,48 +83,48 @@ def test_global_attention_with_gradients():
         assert abs(float(grads[name].norm()) - expected) <= 1e-3 * (expected + 1e-2), name
 
 
-class WithPublishedNeighbors(ARTA):
-    """Clusters and neighbours as the published run had them, where ties are decided by chance."""
+class CheckedNeighbors(ARTA):
+    """Compares the clusters of every round with those of the published run."""
+
+    checked = ()
 
     def _neighborhood(self, stage, levels, canvas, hoods):
+        hood = super()._neighborhood(stage, levels, canvas, hoods)
         layer = fixture('local')['outputs']['layers'][stage - 1]
         places, near = layer['pos_out'].long(), layer['neighbors']
         batch, tokens, _ = places.shape
-        offset = torch.arange(batch)[:, None] * tokens
-        ours = torch.cat(
-            [
-                torch.cat((torch.full_like(level.xy[:, :1], index), level.xy), 1)
-                for index, level in enumerate(levels)
-            ]
-        ).long()
-        image = torch.cat([level.batch_index() for level in levels])
-
-        def code(image, rows):
-            return ((image * 8 + rows[..., 0]) * 4096 + rows[..., 1]) * 4096 + rows[..., 2]
-
-        theirs = code(torch.arange(batch)[:, None], places).flatten()
-        mine = code(image, ours)
-        order = mine.argsort()[theirs.argsort().argsort()]
-        assert torch.equal(mine[order], theirs)
-        clusters = -(-tokens // 8)
-        start = (torch.arange(clusters) * 8 + offset).flatten()
-        inverse = torch.empty_like(order)
-        inverse[order] = torch.arange(len(order))
-        return Neighborhood(
-            order,
-            inverse,
-            torch.cat((start, torch.tensor([batch * tokens]))),
-            (near + torch.arange(batch)[:, None, None] * clusters).flatten(0, 1),
-            ours[order, 1:].int(),
-            image[order],
-            (tokens,) * batch,
-            8,
-        )
+        scale = torch.cat([torch.full((len(lv), 1), i) for i, lv in enumerate(levels)])
+        found = torch.cat((scale[hood.order], hood.xy), 1)
+        assert torch.equal(found, places.flatten(0, 1)), f'places of round {stage}'
+        near = near + torch.arange(batch)[:, None, None] * -(-tokens // 8)
+        assert torch.equal(hood.neighbors, near.flatten(0, 1)), f'neighbours of round {stage}'
+        self.checked = (*self.checked, stage)
+        return hood
 
 
-def test_local_attention_with_published_neighbors():
+def test_local_attention_in_published_order():
     case = fixture('local')
-    compare(build(6, WithPublishedNeighbors)(case['image']), case['outputs'])
+    model = build(6, 'published', CheckedNeighbors)
+    tokens = model(case['image'])
+    assert model.checked == (1, 2, 3, 4, 5)
+    compare(tokens, case['outputs'])
+    for level, name in zip(tokens.levels, LEVELS, strict=True):
+        assert torch.equal(level.xy.long(), case['outputs'][f'{name}_pos'].flatten(0, 1).long())
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(mixed_block='msdeform'),
+        dict(
+            allocation=dict(type='ReconsideringAllocation', policy=dict(type='ThresholdAllocation'))
+        ),
+    ],
+    ids=['msdeform', 'reconsidering'],
+)
+def test_published_order_refuses(options):
+    with pytest.raises(ValueError, match="tie_order='published' needs"):
+        ARTA(tie_order='published', **options)
 
 
 def test_local_attention_selects_the_same_tokens():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +12,8 @@ from mmengine.config import Config
 from mmseg.apis import init_model
 
 from mmseg_arta.checkpoints import convert_arta_backbone
-from mmseg_arta.structures import TokenSet
-from tests.helpers import load_fixture, raster_order
-from tests.models.test_parity_backbone import LEVELS, WithPublishedNeighbors, compare
+from tests.helpers import load_fixture
+from tests.models.test_parity_backbone import compare
 from tests.models.test_parity_mask2former import close
 
 CONFIG = """
@@ -41,6 +39,7 @@ model = dict(
             floor={min_ratio},
             inference='batch',
         ),
+        tie_order='published',
     ),
     decode_head=dict(
         type='SparseMask2FormerHead',
@@ -137,30 +136,12 @@ def test_backbone_with_gradients(published_model):
         torch.testing.assert_close(found / scale, expected / scale, atol=1e-3, rtol=0)
 
 
-def in_published_order(level: TokenSet, places):
-    """The tokens of a level in the order in which the published run had them."""
-    order = raster_order(places).argsort(1) + level.offsets[:-1, None].long()
-    rows = order.flatten()
-    assert torch.equal(level.xy[rows].long(), places.flatten(0, 1).long())
-    return replace(level, feats=level.feats[rows], xy=level.xy[rows])
-
-
-def test_image_to_logits(published_model, monkeypatch):
-    # What the published run left to chance is injected: neighbours, and the order of tokens,
-    # which decides between equally near ones.
+def test_image_to_logits(published_model):
     model = published_model()
     case, decoder = fixture('arta/backbone_local'), fixture('mask2former/transformer_decoder')
     outputs = decoder['outputs']
-    monkeypatch.setattr(type(model.backbone), '_neighborhood', WithPublishedNeighbors._neighborhood)
     tokens = model.extract_feat(case['image'])
     compare(tokens, case['outputs'])
-    tokens = replace(
-        tokens,
-        levels=tuple(
-            in_published_order(level, case['outputs'][f'{name}_pos'])
-            for level, name in zip(tokens.levels, LEVELS, strict=True)
-        ),
-    )
     classes, masks = model.decode_head(tokens)
     for found, maps, expected in zip(classes, masks, (*outputs['aux'], outputs), strict=True):
         close(found, expected['pred_logits'])

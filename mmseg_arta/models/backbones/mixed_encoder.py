@@ -24,11 +24,13 @@ from ..allocation import (
 from ..layers import ConvPatchEmbed, KernelPatchEmbed, TokenPlaces, sine_position, token_places
 from .arch import MixedEncoderArch, resolve_arch
 from .init import init_mixed_encoder
+from .published_order import PublishedOrder
 from .stages import COARSE_ROUNDS, MIXED_ROUNDS, ClusterRound, GridRound
 
 _PATCH_EMBEDS = {'conv': ConvPatchEmbed, 'kernel': KernelPatchEmbed}
 _COARSEST_PATCH = 32
 _ROUNDS = 3
+_TIE_ORDERS = ('raster', 'published')
 
 
 class MixedResolutionEncoder(BaseModule):
@@ -59,6 +61,11 @@ class MixedResolutionEncoder(BaseModule):
             alone: 'vit', 'swin', 'convnextv2' or 'cluster' (ARTA table 5).
         mixed_block: blocks of all other rounds: 'cluster' or 'msdeform', multi-scale
             deformable attention on points (ARTA table 5).
+        tie_order: who decides between tokens that clustering holds equal: 'raster', their
+            place, or 'published', the order and the float32 sort key of the published
+            code. The latter is for parity with that code and its weights only: it is
+            slower, an image's result depends on the others in its batch, and the levels'
+            rows come in the published order instead of raster order.
         drop_path_rate: largest stochastic depth probability; it grows linearly over
             all blocks, in the order in which they run.
         with_cp: recompute blocks in the backward pass to save memory.
@@ -82,6 +89,7 @@ class MixedResolutionEncoder(BaseModule):
         image_hidden: str = 'pixels',
         coarse_block: str = 'vit',
         mixed_block: str = 'cluster',
+        tie_order: str = 'raster',
         drop_path_rate: float = 0.3,
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
@@ -91,6 +99,7 @@ class MixedResolutionEncoder(BaseModule):
             ('patch_embed', patch_embed, _PATCH_EMBEDS),
             ('coarse_block', coarse_block, COARSE_ROUNDS),
             ('mixed_block', mixed_block, MIXED_ROUNDS),
+            ('tie_order', tie_order, _TIE_ORDERS),
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
@@ -98,6 +107,17 @@ class MixedResolutionEncoder(BaseModule):
         self.straight_through = straight_through
         self.policy = build_policy(self.default_allocation if allocation is None else allocation)
         self.policy.check_rounds(_ROUNDS)
+        self.tie_order = tie_order
+        if tie_order == 'published':
+            if mixed_block != 'cluster':
+                raise ValueError(
+                    f"tie_order='published' needs mixed_block='cluster', found {mixed_block!r}"
+                )
+            if any(reconsiders(self.policy, training) for training in (True, False)):
+                raise ValueError(
+                    "tie_order='published' needs a policy that looks at the finest tokens alone, "
+                    'found one that reconsiders coarser ones'
+                )
         dims, heads = self.arch.dims, self.arch.num_heads
         self.out_channels = dims
 
@@ -182,6 +202,8 @@ class MixedResolutionEncoder(BaseModule):
         )
         canvas = (image.shape[2], image.shape[3])
         hoods: dict[Any, Any] = {}
+        if self.tie_order == 'published':
+            hoods['arrival'] = PublishedOrder()
 
         state = self._allocate(image, canvas, boundary_scores, hoods)
         laterals = state.laterals
@@ -194,6 +216,8 @@ class MixedResolutionEncoder(BaseModule):
                 outputs.append(levels[-1])
         else:
             outputs = [levels[-1] for levels in reversed(laterals)]
+        if self.tie_order == 'published':
+            outputs = hoods['arrival'].arrange(outputs[::-1])[::-1]
         rounds = (*state.records, *state.late)
         return MixedTokens(tuple(reversed(outputs)), image_size, canvas, rounds)
 
@@ -224,6 +248,8 @@ class MixedResolutionEncoder(BaseModule):
                 )
                 state.levels[-1:] = [candidates, children]
                 state.records.append(record)
+                if self.tie_order == 'published':
+                    hoods['arrival'].allocate(record, children)
             state.levels = self._run_round(
                 rounds[index + 1], index + 1, state.levels, canvas, hoods
             )
@@ -267,6 +293,9 @@ class MixedResolutionEncoder(BaseModule):
         canvas: tuple[int, int],
         hoods: dict[Any, Any],
     ) -> Neighborhood:
+        if self.tie_order == 'published':
+            sizes = (self.arch.cluster_size, self.arch.num_neighbor_clusters)
+            return hoods['arrival'].neighborhood(levels, canvas, *sizes)
         # Clusters depend on places alone: a refinement round that sees the tokens of an
         # allocation round uses its clusters. Tokens only ever join a level, so counts tell
         # whether they are the same.
