@@ -1,5 +1,6 @@
 // Cluster attention for one instruction set and number type. Compiled once for each, with
 // ARTA_TABLE the name of the table of functions that it defines.
+#include "arena.h"
 #include "attention_kernel.h"
 #include "rows.h"
 #include "vec.h"
@@ -10,8 +11,6 @@ namespace {
 // neighbours stays in the first-level cache; and the same for the rows that attend to a tile.
 constexpr int BLOCK = 8;
 constexpr int BATCH = 32;
-
-constexpr int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // The arrays of a problem, typed, and the sizes that address them.
 struct View {
@@ -39,23 +38,6 @@ struct View {
 // dx, dy, distance, sin, cos of the rows of a tile as seen from a token.
 constexpr int FEATURES = 5;
 constexpr int GEOMETRY = FEATURES * LANES;
-
-// Cuts a worker's scratch into arrays, or only measures it if there is none yet.
-class Arena {
- public:
-  explicit Arena(void* memory) : memory_(static_cast<char*>(memory)) {}
-  template <class T>
-  T* take(int64_t count) {
-    const int64_t here = used_;
-    used_ += up(count * static_cast<int64_t>(sizeof(T)), 64);
-    return memory_ ? reinterpret_cast<T*>(memory_ + here) : nullptr;
-  }
-  int64_t used() const { return used_; }
-
- private:
-  char* memory_;
-  int64_t used_ = 0;
-};
 
 struct Scratch {
   Scratch(const View& v, void* memory) {
@@ -365,5 +347,5 @@ void backward_clusters(const ArtaAttention& problem, const ArtaAttentionGrad& gr
 }  // namespace
 
 extern const arta::AttentionKernels ARTA_TABLE;
-const arta::AttentionKernels ARTA_TABLE = {ARTA_INSTRUCTIONS, scratch_bytes, forward,
-                                           backward_rows, backward_clusters};
+const arta::AttentionKernels ARTA_TABLE = {scratch_bytes, forward, backward_rows,
+                                           backward_clusters};

@@ -15,7 +15,6 @@ struct HeadSums {
 };
 
 struct AttentionKernels {
-  const char* instructions;
   // Bytes of scratch that one worker needs for any of the functions.
   size_t (*scratch_bytes)(const ArtaAttention&);
   // Output and lse of rows begin..end-1.

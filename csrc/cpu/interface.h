@@ -1,19 +1,23 @@
 // The C interface of the CPU kernels: plain pointers, sizes and a thread count.
 //
-// Every pointer is to a dense row-major array. Functions return 0, or 1 when they could not
-// get memory. mmseg_arta/ops/cpu/library.py declares the same structures: keep both in step,
-// and raise the version whenever either changes.
+// Every pointer is to a dense row-major array. Functions return 0, 1 when they could not get
+// memory, or 2 when an index lies outside its array; results are then incomplete.
+// mmseg_arta/ops/cpu/interface.py declares the same structures: keep both in step, and raise the
+// version whenever either changes.
 #pragma once
 
 #include <cstdint>
 
-#define ARTA_CPU_VERSION 1
+#define ARTA_CPU_VERSION 2
 
 #if defined(__GNUC__)
 #define ARTA_API extern "C" __attribute__((visibility("default")))
 #else
 #define ARTA_API extern "C"
 #endif
+
+#define ARTA_NO_MEMORY 1
+#define ARTA_BAD_INDEX 2
 
 extern "C" {
 
@@ -53,6 +57,69 @@ struct ArtaAttentionGrad {
   void* grad_blank_v;          // real (H, dim)
 };
 
+// Deformable attention of Q queries in H heads: P samples in each of L levels, every sample
+// interpolated from the k tokens that are nearest to its cell.
+struct ArtaDeform {
+  const void* value;           // real (V, H, dim)
+  const void* centers;         // real (V, 2)
+  const int64_t* nearest;      // (L, B, rows, columns, k) rows of value, negative for none
+  const int64_t* batch;        // (Q,)
+  const void* location;        // real (Q, H, L, P, 2)
+  const void* weight;          // real (Q, H, L, P)
+  const void* power;           // real (1,) of the squared distance
+  int64_t values;              // V
+  int64_t queries;             // Q
+  int64_t heads;               // H
+  int64_t dim;
+  int64_t levels;              // L
+  int64_t points;              // P
+  int64_t images;              // B
+  int64_t rows;
+  int64_t columns;
+  int64_t k;
+  double floor;                // lower bound on the squared distance
+  double eps;
+  int64_t is_double;
+  int64_t threads;
+};
+
+struct ArtaDeformGrad {
+  const void* grad_out;        // real (Q, H, dim)
+  void* grad_value;            // real (V, H, dim)
+  void* grad_location;         // real (Q, H, L, P, 2)
+  void* grad_weight;           // real (Q, H, L, P)
+  void* grad_power;            // real (1,)
+};
+
+// Sums of the k neighbours of T places with M sets of weights.
+struct ArtaMerge {
+  const void* feats;           // real (V, C)
+  const int64_t* rows;         // (T, k) rows of feats, negative for none
+  const void* weights;         // real (T, k, M)
+  int64_t values;              // V
+  int64_t places;              // T
+  int64_t k;
+  int64_t sets;                // M
+  int64_t dim;                 // C
+  int64_t is_double;
+  int64_t threads;
+};
+
+// Square patches of B images with C channels, `item` bytes a number.
+struct ArtaPatches {
+  const int32_t* xy;           // (T, 2) corners of the patches in units of `unit` pixels
+  const int64_t* batch;        // (T,)
+  int64_t total;               // T
+  int64_t images;              // B
+  int64_t channels;            // C
+  int64_t height;              // a multiple of size
+  int64_t width;               // a multiple of size
+  int64_t size;                // side of a patch in pixels, a multiple of unit
+  int64_t unit;
+  int64_t item;                // 1, 2, 4 or 8
+  int64_t threads;
+};
+
 }  // extern "C"
 
 ARTA_API int64_t arta_cpu_version();
@@ -72,9 +139,38 @@ ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, voi
 ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
                                              const ArtaAttentionGrad* grad);
 
+// `out` (Q, H, dim).
+ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out);
+ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
+                                                  const ArtaDeformGrad* grad);
+
+// `out` (T, M, C); in the backward pass `grad_feats` (V, C) and `grad_weights` (T, k, M).
+ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out);
+ARTA_API int arta_neighborhood_merge_backward(const ArtaMerge* problem, const void* grad_out,
+                                              void* grad_feats, void* grad_weights);
+
+// `order` (T,): tokens by image and cluster. `start` (T / cluster_size + B + 1,): first row of
+// every cluster. `xy` (T, 2); `batch` (T,) image of every token; `counts` (B,) tokens per image.
+ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int64_t total,
+                                    const int64_t* counts, int64_t images, int64_t height,
+                                    int64_t width, int64_t cluster_size, int64_t* order,
+                                    int64_t* start, int64_t threads);
+
 // The `width` nearest clusters of every row, by squared distance to the mean of the members in
 // double precision, equal distances by index; -1 where an image has fewer clusters.
 // `lengths` (images,) are rows per image; `nearest` (T, width).
 ARTA_API int arta_nearest_clusters(const int32_t* xy, const int64_t* start, int64_t clusters,
                                    const int64_t* lengths, int64_t images, int64_t cluster_size,
                                    int64_t width, int64_t* nearest, int64_t threads);
+
+// The k nearest of an image's centers (V, 2) for every place (P, 2), by squared distance in double
+// precision, equal distances by row; -1 where an image has fewer. `nearest` (P, k).
+ARTA_API int arta_nearest_tokens(const double* places, const int64_t* place_lengths,
+                                 const double* centers, const int64_t* lengths, int64_t images,
+                                 int64_t k, int64_t* nearest, int64_t threads);
+
+// `image` (B, C, height, width); `patches` (T, size * size * C), channels fastest.
+ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches);
+// The sum of the patches at every place; numbers are float or double by `item`.
+ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
+                                          void* grad_image);

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "interface.h"
+
 namespace arta {
 namespace {
 
@@ -71,3 +73,5 @@ void run_parts(int64_t parts, int64_t threads, void (*job)(void*, int64_t, int64
 }
 
 }  // namespace arta
+
+ARTA_API int64_t arta_cpu_shares_openmp() { return arta::shares_openmp(); }

@@ -24,8 +24,24 @@ ARTA_INLINE real dot(const real* a, const real* b, int dim) {
   return result;
 }
 
-// Lane i of the result is `a` times row i; rows lie `stride` apart. Lanes beyond `count` repeat
-// the last row.
+// Lane i of the result is `a` times row i.
+template <int NV>
+ARTA_INLINE Vec dots_of(const real* a, const real* const (&rows)[LANES], int dim) {
+  Vec sum[LANES] = {};
+  const int whole = NV ? NV : dim / LANES;
+  for (int j = 0; j < whole; ++j) {
+    const Vec x = load(a + j * LANES);
+    for (int i = 0; i < LANES; ++i) sum[i] += x * load(rows[i] + j * LANES);
+  }
+  if (!NV && dim % LANES) {
+    const int rest = dim % LANES;
+    const Vec x = load_some(a + whole * LANES, rest);
+    for (int i = 0; i < LANES; ++i) sum[i] += x * load_some(rows[i] + whole * LANES, rest);
+  }
+  return sums_of(sum);
+}
+
+// The same for rows that lie `stride` apart. Lanes beyond `count` repeat the last row.
 template <int NV>
 ARTA_INLINE Vec dots(const real* a, const real* rows, int64_t stride, int count, int dim) {
   const real* r[LANES];
@@ -33,18 +49,7 @@ ARTA_INLINE Vec dots(const real* a, const real* rows, int64_t stride, int count,
     for (int i = 0; i < LANES; ++i) r[i] = rows + i * stride;
   else
     for (int i = 0; i < LANES; ++i) r[i] = rows + (i < count ? i : count - 1) * stride;
-  Vec sum[LANES] = {};
-  const int whole = NV ? NV : dim / LANES;
-  for (int j = 0; j < whole; ++j) {
-    const Vec x = load(a + j * LANES);
-    for (int i = 0; i < LANES; ++i) sum[i] += x * load(r[i] + j * LANES);
-  }
-  if (!NV && dim % LANES) {
-    const int rest = dim % LANES;
-    const Vec x = load_some(a + whole * LANES, rest);
-    for (int i = 0; i < LANES; ++i) sum[i] += x * load_some(r[i] + whole * LANES, rest);
-  }
-  return sums_of(sum);
+  return dots_of<NV>(a, r, dim);
 }
 
 // Sum over the rows of all tiles, `weights` (tiles, 8) times row, for G vectors of columns.

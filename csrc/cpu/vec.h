@@ -60,12 +60,17 @@ ARTA_INLINE Vec operator-(Vec a, real b) { ARTA_EACH_PART(a.part[p] - b); }
 ARTA_INLINE Vec operator*(Vec a, real b) { ARTA_EACH_PART(a.part[p] * b); }
 ARTA_INLINE Vec operator*(real a, Vec b) { ARTA_EACH_PART(a * b.part[p]); }
 ARTA_INLINE Vec operator/(real a, Vec b) { ARTA_EACH_PART(a / b.part[p]); }
+ARTA_INLINE Vec operator/(Vec a, Vec b) { ARTA_EACH_PART(a.part[p] / b.part[p]); }
 ARTA_INLINE Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
 
 ARTA_INLINE Vec splat(real x) { ARTA_EACH_PART(Part{} + x); }
 
 ARTA_INLINE Vec maximum(Vec a, Vec b) {
   ARTA_EACH_PART(a.part[p] > b.part[p] ? a.part[p] : b.part[p]);
+}
+
+ARTA_INLINE Vec minimum(Vec a, Vec b) {
+  ARTA_EACH_PART(a.part[p] < b.part[p] ? a.part[p] : b.part[p]);
 }
 
 ARTA_INLINE Vec load(const real* from) {
@@ -195,7 +200,7 @@ ARTA_INLINE Part exponential_of(Part x) {
 
 #else
 
-// exp(x) for x <= 0, about 1 unit in the last place; 0 below -87.
+// exp(x) for x <= 88, about 1 unit in the last place; 0 below -87.
 // x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series to r^7.
 ARTA_INLINE Part exponential_of(Part x) {
   constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
@@ -220,6 +225,45 @@ ARTA_INLINE Part exponential_of(Part x) {
 
 #endif
 
+#ifdef ARTA_DOUBLE
+
+ARTA_INLINE Part logarithm_of(Part x) {
+  for (int i = 0; i < PART_LANES; ++i) x[i] = __builtin_log(x[i]);
+  return x;
+}
+
+// Bounds within which the exponential neither overflows nor becomes 0.
+constexpr real LOWEST_EXPONENT = -700, HIGHEST_EXPONENT = 700;
+
+#else
+
+// log(x) for normal x > 0, about 1 unit in the last place; a large negative number for 0; what is
+// not a number stays so.
+// x = 2^n m with sqrt(1/2) <= m < sqrt(2); log(m) = 2 artanh((m - 1) / (m + 1)) by its series.
+ARTA_INLINE Part logarithm_of(Part x) {
+  PartMask bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  const PartMask n = (bits - 0x3f3504f3) >> 23;
+  bits -= n << 23;
+  Part m;
+  __builtin_memcpy(&m, &bits, sizeof(m));
+  const Part f = m - 1.0f;
+  const Part s = f / (m + 1.0f), z = s * s;
+  Part y = z * (1.0f / 9) + (1.0f / 7);
+  y = y * z + (1.0f / 5);
+  y = y * z + (1.0f / 3);
+  // 2 s = f - s f: what is left of the series is small beside f.
+  const Part whole = __builtin_convertvector(n, Part);
+  const Part small = 2.0f * s * z * y - s * f;
+  const Part log = whole * 0.693359375f + (f + (small - whole * 2.12194440e-4f));
+  return x == x ? log : x;
+}
+
+constexpr real LOWEST_EXPONENT = -87, HIGHEST_EXPONENT = 88;
+
+#endif
+
+ARTA_INLINE Vec logarithm(Vec x) { ARTA_EACH_PART(logarithm_of(x.part[p])); }
 ARTA_INLINE Vec exponential(Vec x) { ARTA_EACH_PART(exponential_of(x.part[p])); }
 ARTA_INLINE real exponential(real x) { return exponential_of(Part{} + x)[0]; }
 

@@ -24,7 +24,8 @@ def table(device: str, dtype: torch.dtype) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog='python -m mmseg_arta.ops', description=__doc__)
-    parser.add_argument('--device', default='cpu', help='device type (default: cpu)')
+    default = 'cuda' if torch.cuda.is_available() else 'cpu'
+    parser.add_argument('--device', default=default, help=f'device type (default: {default})')
     parser.add_argument(
         '--dtype', default='float32', choices=['float32', 'float64', 'float16', 'bfloat16']
     )

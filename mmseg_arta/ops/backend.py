@@ -8,34 +8,47 @@ runs on the reference.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from . import triton
 from .cpu import library as cpu_library
+from .cuda import library as cuda_library
 
 #: Environment variable that forces a back end.
 ENV = 'MMSEG_ARTA_OPS'
 
 #: Every op, and the back ends other than the reference that have it, best first.
 OPS: dict[str, tuple[str, ...]] = {
-    'balanced_clusters': (),
-    'nearest_clusters': ('cpu',),
-    'cluster_attention': ('cpu',),
-    'gather_patches': (),
-    'nearest_tokens': (),
-    'point_deform_attention': (),
-    'neighborhood_merge': (),
+    'balanced_clusters': ('cpu', 'cuda'),
+    'nearest_clusters': ('cpu', 'cuda'),
+    'cluster_attention': ('cpu', 'cuda', 'triton'),
+    'gather_patches': ('cpu', 'cuda'),
+    'nearest_tokens': ('cpu', 'cuda'),
+    'point_deform_attention': ('cpu', 'cuda', 'triton'),
+    'neighborhood_merge': ('cpu', 'cuda', 'triton'),
     'finest_token_map': (),
     'boundary_targets': (),
 }
 
-_DEVICES = {'cpu': 'cpu'}
+_DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'triton': 'cuda'}
+
+
+def device_of(backend: str) -> str:
+    """Type of the devices that a back end other than the reference works on."""
+    return _DEVICES[backend]
 
 
 def available_backends() -> dict[str, str]:
     """Every back end's name, with '' if it can be used or the reason why it cannot."""
-    return {'reference': '', 'cpu': cpu_library.load(cpu_library.PATH)[1]}
+    return {
+        'reference': '',
+        'cpu': cpu_library.load(cpu_library.PATH)[1],
+        'cuda': cuda_library.available(cuda_library.PATH),
+        'triton': triton.unavailable(),
+    }
 
 
 def forced_backend() -> str | None:
@@ -55,57 +68,88 @@ def forced_backend() -> str | None:
     return name
 
 
-def explain(op: str, device: str, dtype: torch.dtype) -> tuple[str, dict[str, str]]:
+def explain(
+    op: str, device: str, dtype: torch.dtype, unsupported: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, str]]:
     """The back end that runs ``op``, and for each other one why it does not.
 
     Args:
         op: a name in :data:`OPS`.
         device: the tensors' device type, such as ``'cpu'``.
         dtype: the tensors' number type.
+        unsupported: back ends that cannot take the call at hand, and why.
 
     Raises:
         RuntimeError: if ``MMSEG_ARTA_OPS`` forces a back end that cannot be used here.
     """
     forced = forced_backend()
     chosen, why = 'reference', {}
-    for name, reason in available_backends().items():
+    reasons = available_backends()
+    for name in sorted(reasons, key=_rank):
         if name == 'reference':
             continue
-        if forced == name and device != _DEVICES[name]:
+        works_on = _devices(name)
+        if forced == name and device not in works_on:
             raise RuntimeError(
-                f'{ENV}={name!r}: this back end works on {_DEVICES[name]} tensors, '
+                f'{ENV}={name!r}: this back end works on {" and ".join(works_on)} tensors, '
                 f'{op} was given {device} tensors'
             )
         if name not in OPS[op]:
             why[name] = 'does not have this op'
         elif forced is not None and forced != name:
             why[name] = f'{ENV}={forced}'
-        elif device != _DEVICES[name]:
-            why[name] = f'for {_DEVICES[name]} tensors'
-        elif reason:
-            why[name] = reason
+        elif device not in works_on:
+            why[name] = f'for {" and ".join(works_on)} tensors'
+        elif reasons[name]:
+            why[name] = reasons[name]
+        elif dtype == torch.float64 and name != 'cpu':
+            why[name] = 'does not compute in float64'
         elif dtype == torch.float64 and forced is None:
             # Who computes in double precision checks something: give them the definition.
             why[name] = f'float64 runs on the reference unless {ENV}={name}'
+        elif name == 'triton' and triton.interpreted() and forced is None:
+            why[name] = f"Triton's interpreter is for tests: {ENV}=triton takes it"
+        elif unsupported and unsupported.get(name):
+            why[name] = unsupported[name]
         elif chosen == 'reference':
             chosen = name
+        else:
+            why[name] = f'{chosen} is faster'
     if chosen != 'reference':
         why['reference'] = f'{chosen} is faster'
     return chosen, why
 
 
+def _rank(name: str) -> int:
+    """Best back ends first."""
+    return ('cpu', 'cuda', 'triton', 'reference').index(name)
+
+
+def _devices(name: str) -> tuple[str, ...]:
+    # Triton's interpreter works on the CPU's memory.
+    interpreted = name == 'triton' and triton.interpreted()
+    return ('cpu', 'cuda') if interpreted else (_DEVICES[name],)
+
+
 @torch.compiler.assume_constant_result
-def _chosen(op: str, device: str, dtype: torch.dtype) -> str:
-    return explain(op, device, dtype)[0]
+def _chosen(
+    op: str, device: str, dtype: torch.dtype, unsupported: tuple[tuple[str, str], ...]
+) -> str:
+    return explain(op, device, dtype, dict(unsupported))[0]
 
 
-def chosen_backend(op: str, tensor: Tensor) -> str:
+def chosen_backend(op: str, tensor: Tensor, unsupported: tuple[tuple[str, str], ...] = ()) -> str:
     """The back end that runs ``op`` on tensors like this one.
+
+    Args:
+        op: a name in :data:`OPS`.
+        tensor: one of its arguments.
+        unsupported: pairs of a back end that cannot take this call, and why.
 
     Raises:
         RuntimeError: if ``MMSEG_ARTA_OPS`` forces a back end that cannot be used here.
     """
-    return _chosen(op, tensor.device.type, tensor.dtype)
+    return _chosen(op, tensor.device.type, tensor.dtype, unsupported)
 
 
 def uses_reference(op: str, tensor: Tensor) -> bool:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..structures import Neighborhood
-from .backend import uses_reference
+from . import checks
+from .backend import chosen_backend
 from .cpu import cluster_attention as cpu
+from .cuda import cluster_attention as cuda
 from .reference import cluster_attention as reference
+from .triton import cluster_attention as triton
+
+_BACKENDS = {'cpu': cpu, 'cuda': cuda, 'triton': triton}
 
 
 def cluster_attention(
@@ -42,9 +47,22 @@ def cluster_attention(
         ``(T, H, d)`` in cluster order.
 
     Raises:
-        ValueError: if shapes do not fit together.
+        ValueError: if shapes, number types or devices do not fit together.
     """
+    if q.ndim != 3:
+        raise ValueError(f'q must be (T, H, d), found {tuple(q.shape)}')
     total, heads, dim = q.shape
+    parameters = dict(
+        bias_weight=bias_weight, bias_bias=bias_bias, blank_k=blank_k, blank_v=blank_v
+    )
+    checks.floating(q=q, kv=kv, **parameters)
+    checks.same_device(q=q, kv=kv, **parameters, neighborhood=neighborhood.neighbors)
+    shapes = ((heads, 5), (heads,), (heads, dim), (heads, dim))
+    for (name, tensor), shape in zip(parameters.items(), shapes, strict=True):
+        if tuple(tensor.shape) != shape:
+            raise ValueError(
+                f'{name} must be {shape} for q {tuple(q.shape)}, found {tuple(tensor.shape)}'
+            )
     if tuple(kv.shape) != (total, heads, 2, dim):
         raise ValueError(
             f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, found {tuple(kv.shape)}'
@@ -53,8 +71,10 @@ def cluster_attention(
         raise ValueError(
             f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, q holds {total}'
         )
-    if not uses_reference('cluster_attention', q):
-        return cpu.cluster_attention(
+    unsupported = (('cuda', cuda.unsupported(q, neighborhood.neighbors.shape[1])),)
+    chosen = chosen_backend('cluster_attention', q, unsupported)
+    if chosen != 'reference':
+        return _BACKENDS[chosen].cluster_attention(
             q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp
         )
     return reference.cluster_attention(

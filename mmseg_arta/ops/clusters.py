@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 
 from ..structures import Neighborhood
-from .backend import uses_reference
+from . import checks
+from .backend import chosen_backend
 from .cpu import clusters as cpu
+from .cuda import places as cuda
 from .reference import clusters as reference
+
+_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda}
 
 
 def balanced_clusters(
@@ -35,11 +39,21 @@ def balanced_clusters(
         clusters beyond the last one being empty.
 
     Raises:
-        ValueError: if ``cluster_size`` is not positive.
+        ValueError: if ``cluster_size`` is not positive, or shapes or number types are wrong.
+        IndexError: if a token's image is none of those counted (C++ back end).
     """
     if cluster_size < 1:
         raise ValueError(f'cluster_size must be at least 1, found {cluster_size}')
-    return reference.balanced_clusters(xy, batch, counts, canvas, cluster_size)
+    checks.integers(xy=xy, counts=counts)
+    checks.int64(batch=batch)
+    checks.same_device(xy=xy, batch=batch, counts=counts)
+    if tuple(xy.shape) != (batch.shape[0], 2):
+        raise ValueError(
+            f'xy must be ({batch.shape[0]}, 2) for batch {tuple(batch.shape)}, '
+            f'found {tuple(xy.shape)}'
+        )
+    backend = _BACKENDS[chosen_backend('balanced_clusters', xy)]
+    return backend.balanced_clusters(xy, batch, counts, canvas, cluster_size)
 
 
 def nearest_clusters(
@@ -65,11 +79,15 @@ def nearest_clusters(
         image has fewer clusters.
 
     Raises:
-        ValueError: if ``num_neighbors`` is not positive.
+        ValueError: if ``num_neighbors`` is not positive or number types are wrong.
     """
     if num_neighbors < 1:
         raise ValueError(f'num_neighbors must be at least 1, found {num_neighbors}')
-    backend = reference if uses_reference('nearest_clusters', xy) else cpu
+    checks.integers(xy=xy)
+    checks.int64(start=start)
+    checks.same_device(xy=xy, start=start)
+    unsupported = (('cuda', cuda.unsupported(num_neighbors)),)
+    backend = _BACKENDS[chosen_backend('nearest_clusters', xy, unsupported)]
     return backend.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
 
 

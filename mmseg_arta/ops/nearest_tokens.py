@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 from ..structures import NearestTokens, TokenSet
+from . import checks
+from .backend import chosen_backend
+from .cpu import nearest_tokens as cpu
+from .cuda import places as cuda
 from .reference import nearest_tokens as reference
 from .reference import nearest_window
+
+_BACKENDS = {'reference': nearest_window, 'cpu': cpu, 'cuda': cuda}
 
 
 def nearest_tokens(
@@ -42,7 +48,11 @@ def nearest_tokens(
             f'nearest_tokens: places must be ({sum(place_lengths)}, 2) for lengths '
             f'{place_lengths}, found {tuple(places.shape)}'
         )
-    return NearestTokens(nearest_window.nearest_tokens(places, place_lengths, level, k))
+    checks.same_device(places=places, level=level.xy)
+    backend = _BACKENDS[
+        chosen_backend('nearest_tokens', level.xy, (('cuda', cuda.unsupported(k)),))
+    ]
+    return NearestTokens(backend.nearest_tokens(places, place_lengths, level, k))
 
 
 def nearest_tokens_of_cells(level: TokenSet, grid: tuple[int, int], k: int) -> NearestTokens:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import checks
+from .backend import chosen_backend
+from .cpu import neighborhood_merge as cpu
+from .cuda import neighborhood_merge as cuda
 from .reference import neighborhood_merge as reference
+from .triton import neighborhood_merge as triton
+
+_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda, 'triton': triton}
 
 
 def neighborhood_merge(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
@@ -21,11 +28,23 @@ def neighborhood_merge(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         type of ``feats``; computed in float32 or better.
 
     Raises:
-        ValueError: if shapes do not fit together.
+        ValueError: if shapes, number types or devices do not fit together.
+        IndexError: if a row lies beyond the features.
     """
+    checks.floating(feats=feats, weights=weights)
+    checks.int64(rows=rows)
+    checks.same_device(feats=feats, rows=rows, weights=weights)
+    if feats.ndim != 2:
+        raise ValueError(f'feats must be (V, C), found {tuple(feats.shape)}')
+    if rows.ndim != 2:
+        raise ValueError(f'rows must be (T, k), found {tuple(rows.shape)}')
     if weights.ndim != 3 or weights.shape[:2] != rows.shape:
         raise ValueError(
             f'weights must be ({rows.shape[0]}, {rows.shape[1]}, M), found {tuple(weights.shape)}'
         )
-    kind = torch.promote_types(feats.dtype, torch.float32)
-    return reference.neighborhood_merge(feats.to(kind), rows, weights.to(kind)).to(feats.dtype)
+    chosen = chosen_backend('neighborhood_merge', feats)
+    # On GPUs half types are read as they are and summed in float32.
+    halves = chosen in ('cuda', 'triton')
+    kind = feats.dtype if halves else torch.promote_types(feats.dtype, torch.float32)
+    backend = _BACKENDS[chosen]
+    return backend.neighborhood_merge(feats.to(kind), rows, weights.to(kind)).to(feats.dtype)

@@ -5,6 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..structures import FINEST_PATCH
+from . import checks
+from .backend import chosen_backend
+from .cpu import patches as cpu
+from .cuda import places as cuda
+from .reference import patches as reference
+
+_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda}
 
 
 def gather_patches(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) -> Tensor:
@@ -20,17 +27,25 @@ def gather_patches(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) ->
         ``(T, P * P * C)``: pixels in raster order, channels fastest.
 
     Raises:
-        ValueError: if the image does not divide into patches.
+        ValueError: if the image does not divide into patches, or an argument does not fit.
+        IndexError: if a patch lies outside the image.
     """
-    _, channels, height, width = image.shape
+    checks.integers(xy=xy)
+    checks.int64(batch=batch)
+    checks.same_device(image=image, xy=xy, batch=batch)
+    if image.ndim != 4:
+        raise ValueError(f'image must be (B, C, H, W), found {tuple(image.shape)}')
+    if tuple(xy.shape) != (batch.shape[0], 2):
+        raise ValueError(
+            f'xy must be ({batch.shape[0]}, 2) for batch {tuple(batch.shape)}, '
+            f'found {tuple(xy.shape)}'
+        )
+    if patch_size < FINEST_PATCH or patch_size % FINEST_PATCH:
+        raise ValueError(f'patch_size must be a multiple of {FINEST_PATCH}, found {patch_size}')
+    height, width = image.shape[2:]
     if height % patch_size or width % patch_size:
         raise ValueError(
             f'image of {height}x{width} px does not divide into patches of {patch_size} px'
         )
-    rows, cols = height // patch_size, width // patch_size
-    unit = patch_size // FINEST_PATCH
-    index = (batch * rows + xy[:, 1] // unit) * cols + xy[:, 0] // unit
-    # A view of the image by patch; indexing copies only the patches asked for.
-    tiles = image.unflatten(3, (cols, patch_size)).unflatten(2, (rows, patch_size))
-    tiles = tiles.permute(0, 2, 4, 3, 5, 1).reshape(-1, patch_size * patch_size * channels)
-    return tiles.index_select(0, index)
+    backend = _BACKENDS[chosen_backend('gather_patches', image)]
+    return backend.gather_patches(image, xy, batch, patch_size)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import checks
+from .backend import chosen_backend
+from .cpu import point_deform_attention as cpu
+from .cuda import point_deform_attention as cuda
 from .reference import point_deform_attention as reference
+from .triton import point_deform_attention as triton
+
+_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda, 'triton': triton}
 
 
 def point_deform_attention(
@@ -40,8 +47,15 @@ def point_deform_attention(
         ``(Q, H, d)`` in the number type of ``value``; computed in float32 or better.
 
     Raises:
-        ValueError: if shapes do not fit together.
+        ValueError: if shapes, number types or devices do not fit together.
+        IndexError: if an index lies outside its array.
     """
+    numbers = dict(value=value, centers=centers, location=location, weight=weight, power=power)
+    checks.floating(**numbers)
+    checks.int64(nearest=nearest, batch=batch)
+    checks.same_device(**numbers, nearest=nearest, batch=batch)
+    if weight.ndim != 4:
+        raise ValueError(f'weight must be (Q, H, L, P), found {tuple(weight.shape)}')
     queries, heads, levels, points = weight.shape
     if tuple(location.shape) != (queries, heads, levels, points, 2):
         raise ValueError(
@@ -53,21 +67,32 @@ def point_deform_attention(
             f'nearest must be ({levels}, B, rows, columns, k) for weight '
             f'{tuple(weight.shape)}, found {tuple(nearest.shape)}'
         )
-    if value.ndim != 3 or value.shape[1] != heads or centers.shape[0] != value.shape[0]:
+    if tuple(batch.shape) != (queries,):
+        raise ValueError(
+            f'batch must be ({queries},) for weight {tuple(weight.shape)}, '
+            f'found {tuple(batch.shape)}'
+        )
+    if power.numel() != 1:
+        raise ValueError(f'power must hold one number, found {tuple(power.shape)}')
+    if value.ndim != 3 or value.shape[1] != heads or tuple(centers.shape) != (value.shape[0], 2):
         raise ValueError(
             f'value must be (V, {heads}, d) and centers (V, 2), found {tuple(value.shape)} '
             f'and {tuple(centers.shape)}'
         )
     # Places need more digits than half precision has.
     kind = torch.promote_types(value.dtype, torch.float32)
-    out = reference.point_deform_attention(
-        value.to(kind),
+    chosen = chosen_backend('point_deform_attention', value, (('cuda', cuda.unsupported(value)),))
+    backend = _BACKENDS[chosen]
+    # On GPUs half types are read as they are and summed in float32.
+    real = value.dtype if chosen in ('cuda', 'triton') else kind
+    out = backend.point_deform_attention(
+        value.to(real),
         centers.to(kind),
         nearest,
         batch,
         location.to(kind),
         weight.to(kind),
-        power.to(kind),
+        power.reshape(1).to(kind),
         floor,
         eps,
     )

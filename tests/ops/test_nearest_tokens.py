@@ -49,7 +49,7 @@ def test_windows_find_what_comparing_with_all_tokens_finds(lengths, k, size, kin
     level = replace(level, xy=level.xy[order])
     counts = (150, 120)
     places = torch.randint(-16, 10 * size + 16, (sum(counts), 2)) / 2
-    found = nearest_tokens(places, counts, level, k).rows
+    found = nearest_window.nearest_tokens(places, counts, level, k)
     every = reference.nearest_tokens(places, counts, level.centers(), lengths, k)
     assert torch.equal(found, every)
 
@@ -101,3 +101,40 @@ def test_weights_fade_where_all_tokens_are_far():
     squared, valid = torch.tensor([[400.0]]), torch.tensor([[True]])
     assert float(inverse_distance_weights(squared, valid, 3.0)) < 0.05
     assert float(inverse_distance_weights(squared / 400, valid, 3.0)) > 0.99
+
+
+@pytest.mark.parametrize('where', ['corner', 'edges', 'lattice', 'far_column'])
+@pytest.mark.parametrize('k', [1, 2, 4])
+def test_large_empty_areas(where, k, monkeypatch):
+    side = 80
+    code = torch.arange(side * side)
+    x, y = code % side, code // side
+    kept = {
+        'corner': (x < 24) & (y < 24),
+        'edges': (x == 0) | (y == side - 1),
+        'lattice': (x % 16 == 0) & (y % 16 == 0) | (x > 70),
+        'far_column': x > 71,
+    }[where]
+    xy = torch.stack((x, y), 1)[kept].int()
+    lengths = (len(xy), len(xy))
+    level = replace(
+        some_tokens((1, 1), (side // 8 + 1, side // 8), 32, kind='point'),
+        feats=torch.zeros(2 * len(xy), 1),
+        xy=torch.cat((xy, xy.flip(0))),
+        offsets=torch.tensor([0, len(xy), 2 * len(xy)], dtype=torch.int32),
+        lengths=lengths,
+    )
+    places = torch.rand(120, 2) * (side + 20) - 10
+    places[::2] = places[::2].round()
+    every = reference.nearest_tokens(places, (60, 60), level.centers(), lengths, k)
+    compared = []
+    brute = reference.nearest_tokens
+    monkeypatch.setattr(
+        nearest_window.reference,
+        'nearest_tokens',
+        lambda *args: compared.append(args) or brute(*args),
+    )
+    assert torch.equal(nearest_window.nearest_tokens(places, (60, 60), level, k), every)
+    assert torch.equal(nearest_tokens(places, (60, 60), level, k).rows, every)
+    # Never compared with all tokens unless these are fewer than what a search looks at.
+    assert not compared or len(xy) <= level.grid[0] * level.unit * 2 * k

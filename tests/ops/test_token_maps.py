@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from tests.helpers import grid_tokens
 
 
 def level(xy, lengths, patch_size, grid):
-    xy = torch.tensor(xy, dtype=torch.int32).view(-1, 2)
+    xy = torch.as_tensor(xy, dtype=torch.int32).view(-1, 2)
     return TokenSet(
         torch.zeros(len(xy), 1),
         xy,
@@ -48,5 +50,20 @@ def test_bad_levels_are_refused():
     with pytest.raises(ValueError, match='coarse to fine'):
         finest_token_map([grid_tokens(1, (2, 4), 16), coarse])
     point = TokenSet(coarse.feats, coarse.xy, coarse.offsets, coarse.lengths, 32, (1, 2), 'point')
-    with pytest.raises(ValueError, match="kind 'patch'"):
-        finest_token_map([point])
+    with pytest.raises(ValueError, match="one kind, found 'patch' and 'point'"):
+        finest_token_map([coarse, point])
+    with pytest.raises(ValueError, match="one kind, found 'patch' and 'point'"):
+        finest_token_map([point, fine])
+    empty = replace(point, feats=coarse.feats[:0], xy=coarse.xy[:0], lengths=(0,))
+    with pytest.raises(ValueError, match='points in every image'):
+        finest_token_map([empty])
+
+
+def test_points_stand_for_the_places_nearest_to_them():
+    # Three tokens of nominal 8 px on a canvas of 16x24 px; cells are centred at 0.5, 2.5, 4.5.
+    xy = torch.tensor([[0, 0], [5, 1], [3, 3]], dtype=torch.int32)
+    points = replace(level(xy, (3,), 8, (2, 3)), kind='point')
+    coarse = replace(level(xy[1:2], (1,), 16, (1, 2)), kind='point')
+    # Three cells are as far from two tokens: the lower row wins.
+    assert finest_token_map([points]).tolist() == [[[0, 0, 1], [0, 2, 1]]]
+    assert finest_token_map([coarse, points]).tolist() == [[[1, 1, 2], [1, 3, 2]]]

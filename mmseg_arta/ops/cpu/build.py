@@ -34,7 +34,22 @@ _FLAGS = (
     '-Wno-psabi',
 )
 
+# Sources that are compiled once, and whether products and sums may be contracted there: results
+# that are compared for equality must round as the reference does.
+_EXACT = ('-ffp-contract=off',)
+_COMMON = {
+    'dispatch': (),
+    'parallel': (),
+    'attention': (),
+    'deform': (),
+    'merge': (),
+    'patches': (),
+    'clusters': _EXACT,
+    'nearest': _EXACT,
+}
+
 # One copy of a kernel per instruction set; the library chooses at run time.
+_KERNELS = ('attention', 'deform', 'merge')
 _AVX2 = ('-mavx2', '-mfma')
 _AVX512 = (*_AVX2, '-mavx512f', '-mavx512vl', '-mavx512bw', '-mavx512dq')
 _COPIES = [('base', 'float', ()), ('base', 'double', ())]
@@ -71,20 +86,22 @@ def compile_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]
     x86 = platform.machine().lower() in ('x86_64', 'amd64')
     common = [*compiler, *_FLAGS, *(['-DARTA_X86'] if x86 else [])]
     commands = {}
-    for name, extra in (('attention', []), ('parallel', []), ('nearest', ['-ffp-contract=off'])):
+    for name, extra in _COMMON.items():
         target = folder / f'{name}.o'
         commands[target] = [*common, *extra, '-c', str(SOURCES / f'{name}.cpp'), '-o', str(target)]
-    for instructions, real, flags in _COPIES + (_X86_COPIES if x86 else []):
-        target = folder / f'attention_{instructions}_{real}.o'
+    copies = [
+        (kernel, *copy) for kernel in _KERNELS for copy in _COPIES + (_X86_COPIES if x86 else [])
+    ]
+    for kernel, instructions, real, flags in copies:
+        target = folder / f'{kernel}_{instructions}_{real}.o'
         commands[target] = [
             *common,
             *flags,
             '-ffp-contract=fast',
             *(['-DARTA_DOUBLE'] if real == 'double' else []),
-            f'-DARTA_TABLE=arta_attention_{instructions}_{real}',
-            f'-DARTA_INSTRUCTIONS="{instructions}"',
+            f'-DARTA_TABLE=arta_{kernel}_{instructions}_{real}',
             '-c',
-            str(SOURCES / 'attention_kernel.cpp'),
+            str(SOURCES / f'{kernel}_kernel.cpp'),
             '-o',
             str(target),
         ]
@@ -137,8 +154,8 @@ def build(target: Path | None = None, verbose: bool = False) -> Path:
 def build_for_install(target: Path) -> Path | None:
     """Build what ``MMSEG_ARTA_BUILD_OPS`` asks for, as part of an installation.
 
-    ``auto``, the default, builds what can be built; ``cpu`` insists on the CPU kernels; ``none``
-    builds nothing.
+    ``auto``, the default, builds what can be built, and so does ``cuda``, which insists on the
+    CUDA kernels; ``cpu`` insists on the CPU kernels; ``none`` builds nothing.
 
     Returns:
         The library's path, or None if it was not built.
@@ -147,9 +164,7 @@ def build_for_install(target: Path) -> Path | None:
         BuildError: for another value, and if what is insisted on cannot be built.
     """
     wanted = os.environ.get(ENV, '').strip() or 'auto'
-    if wanted == 'cuda':
-        raise BuildError(f'{ENV}=cuda: there are no CUDA kernels in this version yet')
-    if wanted not in ('auto', 'cpu', 'none'):
+    if wanted not in ('auto', 'cpu', 'cuda', 'none'):
         raise BuildError(f'{ENV}={wanted!r}: expected auto, cpu, cuda or none')
     if wanted == 'none':
         return None

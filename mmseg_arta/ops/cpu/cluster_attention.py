@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from ...structures import Neighborhood
-from . import library
+from . import interface, library
 
 _INPUTS = (
     'Tensor q, Tensor kv, Tensor bias_weight, Tensor bias_bias, Tensor blank_k, '
@@ -31,17 +31,15 @@ def _problem(
     neighbors: Tensor,
     cluster_size: int,
     blank_clamp: float,
-) -> library.Attention:
+) -> interface.Attention:
     total, heads, dim = q.shape
-    dtype = q.dtype
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f'q: expected torch.float32 or torch.float64, found {dtype}')
+    dtype = library.real_type(q, 'q')
     width = neighbors.shape[1]
 
     def at(tensor: Tensor, name: str, *shape: int, kind: torch.dtype = dtype) -> int:
         return library.address(tensor, kind, shape, name)
 
-    return library.Attention(
+    return interface.Attention(
         at(q, 'q', total, heads, dim),
         at(kv, 'kv', total, heads, 2, dim),
         at(bias_weight, 'bias_weight', heads, 5),
@@ -128,7 +126,7 @@ def _backward(
         library.address(tensor, q.dtype, shape, name)
         for tensor, shape, name in zip(results, shapes, ('grad_out', 'out', 'lse'), strict=True)
     ]
-    gradient = library.AttentionGrad(*given, *(grad.data_ptr() for grad in grads))
+    gradient = interface.AttentionGrad(*given, *(grad.data_ptr() for grad in grads))
     library.call('arta_cluster_attention_backward', ctypes.byref(problem), ctypes.byref(gradient))
     return grads
 

@@ -1,10 +1,10 @@
-"""Loads the compiled library; declares what ``csrc/cpu/interface.h`` declares."""
+"""Loads the compiled library and calls it."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_void_p
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,73 +12,10 @@ import torch
 from torch import Tensor
 
 from .build import LIBRARY
-
-#: Version of the interface that this file declares.
-VERSION = 1
+from .interface import BAD_INDEX, FUNCTIONS, VERSION
 
 #: Where the library of this package lies, built or not.
 PATH = Path(__file__).resolve().parent / LIBRARY
-
-
-class Attention(ctypes.Structure):
-    """``ArtaAttention``."""
-
-    _fields_ = [
-        *(
-            (name, c_void_p)
-            for name in (
-                'q',
-                'kv',
-                'bias_weight',
-                'bias_bias',
-                'blank_k',
-                'blank_v',
-                'xy',
-                'start',
-                'neighbors',
-            )
-        ),
-        *(
-            (name, c_int64)
-            for name in ('total', 'clusters', 'heads', 'dim', 'num_neighbors', 'cluster_size')
-        ),
-        ('blank_clamp', c_double),
-        ('is_double', c_int64),
-        ('threads', c_int64),
-    ]
-
-
-class AttentionGrad(ctypes.Structure):
-    """``ArtaAttentionGrad``."""
-
-    _fields_ = [
-        (name, c_void_p)
-        for name in (
-            'grad_out',
-            'out',
-            'lse',
-            'grad_q',
-            'grad_kv',
-            'grad_bias_weight',
-            'grad_bias_bias',
-            'grad_blank_k',
-            'grad_blank_v',
-        )
-    ]
-
-
-_FUNCTIONS = {
-    'arta_cpu_version': (c_int64, []),
-    'arta_cpu_instructions': (c_char_p, []),
-    'arta_cpu_use': (c_int, [c_char_p]),
-    'arta_cpu_shares_openmp': (c_int64, []),
-    'arta_cluster_attention': (c_int, [POINTER(Attention), c_void_p, c_void_p]),
-    'arta_cluster_attention_backward': (c_int, [POINTER(Attention), POINTER(AttentionGrad)]),
-    'arta_nearest_clusters': (
-        c_int,
-        [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64],
-    ),
-}
 
 
 @cache
@@ -91,7 +28,7 @@ def load(path: Path) -> tuple[ctypes.CDLL | None, str]:
         )
     try:
         library = ctypes.CDLL(os.fspath(path))
-        for name, (result, arguments) in _FUNCTIONS.items():
+        for name, (result, arguments) in FUNCTIONS.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
@@ -129,9 +66,18 @@ def call(name: str, *arguments: object) -> None:
 
     Raises:
         MemoryError: if it could not get memory.
+        IndexError: if an index that it was given lies outside its array.
     """
-    if getattr(library(), name)(*arguments):
+    code = getattr(library(), name)(*arguments)
+    if code == BAD_INDEX:
+        raise IndexError(f'mmseg_arta: {name} was given an index out of range')
+    if code:
         raise MemoryError(f'mmseg_arta: {name} could not get memory')
+
+
+def lengths(values: Sequence[int]) -> ctypes.Array:
+    """Lengths on the host as an array of the library."""
+    return (ctypes.c_int64 * len(values))(*values)
 
 
 def threads() -> int:
@@ -157,3 +103,14 @@ def address(tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...], name: st
             f'{tensor.device}'
         )
     return tensor.data_ptr()
+
+
+def real_type(tensor: Tensor, name: str) -> torch.dtype:
+    """The number type of a kernel's first argument.
+
+    Raises:
+        ValueError: if kernels do not compute in it.
+    """
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f'{name}: expected torch.float32 or torch.float64, found {tensor.dtype}')
+    return tensor.dtype

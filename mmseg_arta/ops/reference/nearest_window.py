@@ -1,9 +1,13 @@
-"""Nearest tokens by looking at the cells around a place, in plain PyTorch.
+"""Nearest tokens by looking around a place, in plain PyTorch; exact.
 
-Exact: what a window does not decide is searched in a larger one, and at last among all tokens.
+First at the cells around it; what they do not decide is searched row by row: of a row of cells
+only the ``k`` tokens to either side of the place can be among the nearest, so a place in a large
+empty area looks at some tokens of every row and not at every cell.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,10 +16,55 @@ from ...structures import TokenSet
 from . import nearest_tokens as reference
 
 # Cells to either side of a place that are looked at, one after the other.
-_REACHES = (1, 3, 7)
+_REACHES = (1, 3)
 
-# Places times cells of a window at a time.
+# Then rows of cells above and below.
+_BANDS = (7, 31)
+
+# Pairs of places and cells or tokens at a time.
 _PAIRS_PER_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    """A level's tokens by the cell they are in.
+
+    Attributes:
+        table: ``(B, rows, columns)`` int64 row of the token in every cell, -1 for none.
+        by_cell: ``(T,)`` int64 rows of the tokens, in raster order of their cells.
+        before: ``(cells + 1,)`` int64 how many tokens lie in earlier cells.
+        centers: ``(T, 2)`` float64.
+        unit: side of a cell.
+    """
+
+    table: Tensor
+    by_cell: Tensor
+    before: Tensor
+    centers: Tensor
+    unit: int
+
+    @classmethod
+    def of(cls, level: TokenSet) -> _Lattice:
+        # Points lie on the 4 px grid, whatever their patch size.
+        unit = level.unit if level.kind == 'patch' else 1
+        rows, cols = (side * level.unit // unit for side in level.grid)
+        table = level.xy.new_full((level.batch_size * rows * cols,), -1, dtype=torch.int64)
+        x, y = (level.xy.long() // unit).unbind(1)
+        code = (level.batch_index() * rows + y) * cols + x
+        table[code] = torch.arange(len(level), device=table.device)
+        before = torch.nn.functional.pad((table >= 0).cumsum(0), (1, 0))
+        return cls(
+            table.view(level.batch_size, rows, cols),
+            code.argsort(),
+            before,
+            level.centers().to(torch.float64),
+            unit,
+        )
+
+    @property
+    def first(self) -> float:
+        """Centre of the first cell, along x and y."""
+        return (self.unit - 1) / 2
 
 
 def nearest_tokens(
@@ -23,69 +72,87 @@ def nearest_tokens(
 ) -> Tensor:
     """Rows ``(P, k)``, see :func:`mmseg_arta.ops.nearest_tokens`."""
     places = places.detach().to(torch.float64)
-    centers = level.centers().to(torch.float64)
     nearest = torch.full((places.shape[0], k), -1, dtype=torch.int64, device=places.device)
-    # Points lie on the 4 px grid, whatever their patch size.
-    unit = level.unit if level.kind == 'patch' else 1
-    grid = tuple(side * level.unit // unit for side in level.grid)
-    table = _rows_by_cell(level, unit, grid)
     counts = torch.tensor(place_lengths, device=places.device)
     image = torch.arange(len(counts), device=places.device)
     image = image.repeat_interleave(counts, output_size=len(places))
+    lattice = _Lattice.of(level)
+    rows = lattice.table.shape[1]
 
     left = torch.arange(len(places), device=places.device)
-    for reach in _REACHES:
-        # A window must be cheaper than all tokens.
-        if len(left) == 0 or (2 * reach + 1) ** 2 >= max(level.lengths):
+    steps = [(_window, reach, (2 * reach + 1) ** 2) for reach in _REACHES]
+    steps += [(_band, reach, (2 * reach + 1) * 2 * k) for reach in _BANDS if reach < rows]
+    steps += [(_band, None, rows * 2 * k)]
+    for search, reach, candidates in steps:
+        # They must be fewer than all tokens.
+        if len(left) == 0 or candidates >= max(level.lengths):
             break
         decided = []
-        chunk = _PAIRS_PER_CHUNK // (2 * reach + 1) ** 2
-        for some in left.split(max(chunk, 1)):
-            rows, sure = _search(places[some], image[some], table, centers, unit, reach, k)
-            nearest[some] = torch.where(sure[:, None], rows, -1)
+        for some in left.split(max(_PAIRS_PER_CHUNK // candidates, 1)):
+            found, sure = search(places[some], image[some], lattice, reach, k)
+            nearest[some] = torch.where(sure[:, None], found, -1)
             decided.append(sure)
         left = left[~torch.cat(decided)]
     if len(left):
         counts = torch.bincount(image[left], minlength=len(counts)).tolist()
         nearest[left] = reference.nearest_tokens(
-            places[left], tuple(counts), centers, level.lengths, k
+            places[left], tuple(counts), lattice.centers, level.lengths, k
         )
     return nearest
 
 
-def _rows_by_cell(level: TokenSet, unit: int, grid: tuple[int, ...]) -> Tensor:
-    """``(B, rows, columns)`` int64 row of the token in every cell, -1 where there is none."""
-    table = torch.full((level.batch_size, *grid), -1, dtype=torch.int64, device=level.xy.device)
-    cell = level.xy.long() // unit
-    rows = torch.arange(len(level), device=level.xy.device)
-    table[level.batch_index(), cell[:, 1], cell[:, 0]] = rows
-    return table
-
-
-def _search(
-    places: Tensor, image: Tensor, table: Tensor, centers: Tensor, unit: int, reach: int, k: int
+def _window(
+    places: Tensor, image: Tensor, lattice: _Lattice, reach: int, k: int
 ) -> tuple[Tensor, Tensor]:
     """The nearest in a window ``(P, k)``, and whether no token beyond it can be as near."""
-    _, rows, cols = table.shape
-    # A token of cell i has its centre at i * unit + first.
-    first = (unit - 1) / 2
-    middle = ((places - first) / unit).round().long()
+    _, rows, cols = lattice.table.shape
+    middle = ((places - lattice.first) / lattice.unit).round().long()
     step = torch.arange(-reach, reach + 1, device=places.device)
     dy, dx = torch.meshgrid(step, step, indexing='ij')
     x, y = middle[:, :1] + dx.flatten(), middle[:, 1:] + dy.flatten()
     inside = (x >= 0) & (x < cols) & (y >= 0) & (y < rows)
     cell = (image[:, None] * rows + y.clamp(0, rows - 1)) * cols + x.clamp(0, cols - 1)
-    found = table.flatten()[cell].masked_fill_(~inside, -1)
-    squared = (centers[found.clamp(min=0)] - places[:, None]).square_().sum(-1)
-    squared.masked_fill_(found < 0, torch.inf)
+    found = lattice.table.flatten()[cell].masked_fill_(~inside, -1)
+    nearest, farthest = _best(found, places, lattice, k)
+    # The place is at most half a cell from the window's middle.
+    return nearest, farthest < ((reach + 0.5) * lattice.unit) ** 2
 
+
+def _band(
+    places: Tensor, image: Tensor, lattice: _Lattice, reach: int | None, k: int
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_window`, among the rows of cells around a place, or all rows if None."""
+    _, rows, cols = lattice.table.shape
+    column = ((places[:, :1] - lattice.first) / lattice.unit).ceil().long().clamp(0, cols)
+    if reach is None:
+        y = torch.arange(rows, device=places.device).expand(len(places), -1)
+    else:
+        middle = ((places[:, 1:] - lattice.first) / lattice.unit).round().long()
+        y = middle + torch.arange(-reach, reach + 1, device=places.device)
+    begin = (image[:, None] * rows + y.clamp(0, rows - 1)) * cols
+    low, high = lattice.before[begin], lattice.before[begin + cols]
+    # Tokens from here on have their centre at the place's x or further right.
+    here = lattice.before[begin + column]
+    near = here[..., None] + torch.arange(-k, k, device=places.device)
+    inside = (near >= low[..., None]) & (near < high[..., None])
+    inside &= ((y >= 0) & (y < rows))[..., None]
+    near = near.clamp_(0, max(len(lattice.by_cell) - 1, 0))
+    found = lattice.by_cell[near].masked_fill_(~inside, -1).flatten(1)
+    nearest, farthest = _best(found, places, lattice, k)
+    if reach is None:
+        return nearest, torch.ones_like(farthest, dtype=torch.bool)
+    return nearest, farthest < ((reach + 0.5) * lattice.unit) ** 2
+
+
+def _best(found: Tensor, places: Tensor, lattice: _Lattice, k: int) -> tuple[Tensor, Tensor]:
+    """The nearest of candidates ``(P, M)`` and the squared distance of the last of them."""
+    squared = (lattice.centers[found.clamp(min=0)] - places[:, None]).square_().sum(-1)
+    squared.masked_fill_(found < 0, torch.inf)
     nearest = []
     for _ in range(k):
         least = squared.amin(1)
         # Of equal distances the lowest row.
-        row = found.masked_fill(squared > least[:, None], table.numel()).amin(1)
+        row = found.masked_fill(squared > least[:, None], lattice.table.numel()).amin(1)
         nearest.append(row)
         squared.masked_fill_(found == row[:, None], torch.inf)
-    # The place is at most half a cell from the window's middle.
-    sure = least < ((reach + 0.5) * unit) ** 2
-    return torch.stack(nearest, 1), sure
+    return torch.stack(nearest, 1), least

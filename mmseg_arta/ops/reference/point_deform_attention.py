@@ -43,7 +43,7 @@ def point_deform_attention(
     index = index * heads + torch.arange(heads, device=index.device)[:, None, None, None]
     out = weighted_rows(
         value.flatten(0, 1),
-        index.view(queries * heads, -1),
-        (weight[..., None] * share).view(queries * heads, -1),
+        index.flatten(2).flatten(0, 1),
+        (weight[..., None] * share).flatten(2).flatten(0, 1),
     )
     return out.view(queries, heads, value.shape[2])

@@ -11,7 +11,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         table: ``(V, C)``; with no rows every sum is 0.
-        index: ``(N, J)`` int64, 0 where the weight is 0 by design.
+        index: ``(N, J)`` int64, 0 where the weight is 0 by design; ``J`` may be 0.
         weights: ``(N, J)``.
 
     Returns:
@@ -19,4 +19,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """
     if table.shape[0] == 0:
         table = torch.nn.functional.pad(table, (0, 0, 0, 1))
+    if index.shape[1] == 0:
+        index = torch.nn.functional.pad(index, (0, 1))
+        weights = torch.nn.functional.pad(weights, (0, 1))
     return torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode='sum')

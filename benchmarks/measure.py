@@ -1,0 +1,126 @@
+"""What the benchmarks share: interleaved timing, the machine's limits, and results as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+#: Seconds.
+PATIENCE = 3.0
+
+RESULTS = Path(__file__).resolve().parent / 'results'
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def seconds(function: Callable[[], object], device: str) -> float:
+    """How long one call takes.
+
+    On one thread of a CPU its processor time, which other programs do not prolong.
+    """
+    alone = device == 'cpu' and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
+    synchronize(device)
+    begin = clock()
+    function()
+    synchronize(device)
+    return clock() - begin
+
+
+def interleaved(
+    functions: Mapping[str, Callable[[], object]], device: str, rounds: int = 5
+) -> dict[str, float]:
+    """Seconds a call of each function, the least of several rounds.
+
+    Every round calls each function once, so that what else the machine does meets all of them.
+    The least time is the one that was disturbed least. The first call prepares what is made once;
+    one that takes longer than :data:`PATIENCE` is the only one.
+    """
+    times = {name: [seconds(function, device)] for name, function in functions.items()}
+    slow = {name for name, first in times.items() if first[0] > PATIENCE}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            if name not in slow:
+                times[name].append(seconds(function, device))
+    return {name: min(values) for name, values in times.items()}
+
+
+def copy_bandwidth(device: str, size: int = 1 << 26) -> float:
+    """Bytes per second that a large copy reads and writes."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    least = interleaved({'copy': lambda: target.copy_(source)}, device, 7)['copy']
+    return 2 * size / least
+
+
+def matrix_rate(device: str, dtype: torch.dtype, side: int = 1024) -> float:
+    """Multiply-accumulates per second of a large matrix product."""
+    side = side * 4 if device == 'cuda' else side
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    least = interleaved({'product': lambda: a @ b}, device, 7)['product']
+    return side**3 / least
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    from mmseg_arta.ops import available_backends
+    from mmseg_arta.version import __version__
+
+    info = {
+        'device': device,
+        'processor': _processor(),
+        'threads': torch.get_num_threads(),
+        'python': platform.python_version(),
+        'torch': torch.__version__,
+        'mmseg_arta': __version__,
+        'back ends': available_backends(),
+    }
+    if device == 'cuda':
+        properties = torch.cuda.get_device_properties(0)
+        info |= {
+            'gpu': properties.name,
+            'compute capability': f'{properties.major}.{properties.minor}',
+            'gpu memory': properties.total_memory,
+            'cuda': torch.version.cuda,
+        }
+    return info
+
+
+def _processor() -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.processor()
+
+
+def write(name: str, device: str, dtype: str, result: Mapping[str, Any], folder: Path) -> Path:
+    """Save a result under a name that says what it was measured with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    where = device
+    if device == 'cuda':
+        where = torch.cuda.get_device_name(0).replace(' ', '-')
+    version = torch.__version__.partition('+')[0]
+    path = folder / f'{name}_torch-{version}_{where}_{dtype}.json'
+    path.write_text(json.dumps({'machine': machine(device), **result}, indent=1) + '\n')
+    return path
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in columns, the first one the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return '\n'.join(
+        '  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,299 @@
+"""Times ARTA-Tiny whole: with each back end, beside SegFormer-B3, and where its time goes.
+
+    python benchmarks/models.py [--device cuda] [--dtype bfloat16] [--shares] [--quick]
+
+With ``--shares`` (CPU only) it tells what share of a forward pass the custom ops take, at what rate
+the rest computes compared with plain linear layers of the same sizes, and how much memory cluster
+attention takes beyond its inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import measure
+from benchmarks.ops import on
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+SIZES = ((512, 512), (1024, 2048))
+ALLOCATIONS = {
+    'full': dict(type='FullAllocation'),
+    '30 %': dict(type='FixedRatioAllocation', ratios=(0.3, 0.3, 0.3)),
+}
+_SEARCH = ('balanced_clusters', 'nearest_clusters', 'nearest_tokens')
+_INDEX = ('aten.sort', 'aten.searchsorted', 'aten.scatter', 'aten.cumsum', 'aten.index_put_')
+_LINEAR = ('aten.addmm', 'aten.mm')
+
+
+def arta(allocation: dict[str, Any], quick: bool) -> nn.Module:
+    """ARTA-Tiny, or the nano one, with Mask2Former and random weights."""
+    from mmengine.config import Config
+    from mmseg.registry import MODELS
+
+    import mmseg_arta  # noqa: F401
+
+    name = (
+        'arta-nano_mask2former_1xb4-2k_camvid-256x256.py'
+        if quick
+        else 'arta-tiny_mask2former_4xb8-80k_ade20k-512x512.py'
+    )
+    config = Config.fromfile(CONFIGS / 'arta' / name).model
+    config.backbone.allocation = allocation
+    config.pop('data_preprocessor', None)
+    torch.manual_seed(0)
+    return MODELS.build(config).eval()
+
+
+def segformer_b3(channels: int) -> nn.Module:
+    """SegFormer-B3 with stock mmseg's head of 256 channels, or the official one of 768."""
+    from mmseg.registry import MODELS
+
+    torch.manual_seed(0)
+    backbone = dict(
+        type='MixVisionTransformer',
+        embed_dims=64,
+        num_layers=[3, 4, 18, 3],
+        num_heads=[1, 2, 5, 8],
+        qkv_bias=True,
+    )
+    head = dict(
+        type='SegformerHead',
+        in_channels=[64, 128, 320, 512],
+        in_index=[0, 1, 2, 3],
+        channels=channels,
+        num_classes=150,
+        norm_cfg=dict(type='BN'),
+        align_corners=False,
+    )
+    model = dict(
+        type='EncoderDecoder', backbone=backbone, decode_head=head, test_cfg=dict(mode='whole')
+    )
+    return MODELS.build(model).eval()
+
+
+def forward_of(model: nn.Module, image: Tensor, dtype: torch.dtype) -> Callable[[], Tensor]:
+    shape = tuple(image.shape[2:])
+    meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape)
+    metas = [meta] * image.shape[0]
+    device = image.device.type
+
+    def call() -> Tensor:
+        with torch.no_grad(), torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            return model.encode_decode(image, metas)
+
+    return call
+
+
+def compare(device: str, dtype: torch.dtype, quick: bool, batch: int) -> list[dict[str, Any]]:
+    """Frames per second and peak memory of all models and back ends, interleaved."""
+    from mmseg_arta.ops import available_backends
+    from mmseg_arta.ops.backend import device_of
+
+    reasons = available_backends()
+    backends = [
+        b for b in reasons if b == 'reference' or (not reasons[b] and device_of(b) == device)
+    ]
+    results = []
+    for size in ((64, 96),) if quick else SIZES:
+        image = torch.randn(batch, 3, *size, device=device)
+        calls: dict[str, Callable[[], object]] = {}
+        for name, allocation in ALLOCATIONS.items():
+            model = arta(allocation, quick).to(device)
+            for backend in backends:
+                calls[f'ARTA, {name}, {backend}'] = on(backend, forward_of(model, image, dtype))
+        for channels in () if quick else (256, 768):
+            model = segformer_b3(channels).to(device)
+            calls[f'SegFormer-B3, {channels}'] = forward_of(model, image, dtype)
+        times = measure.interleaved(calls, device, 3)
+        slowest = times['ARTA, full, reference']
+        for name, call in calls.items():
+            results.append(
+                {
+                    'size': list(size),
+                    'model': name,
+                    'frames per second': batch / times[name],
+                    'times reference': slowest / times[name],
+                    'peak memory': peak_memory(call, device),
+                }
+            )
+    return results
+
+
+def peak_memory(call: Callable[[], object], device: str) -> int | None:
+    """Bytes above what was held before, at most during a call."""
+    if device == 'cuda':
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    try:
+        Path('/proc/self/clear_refs').write_text('5')
+        before = _status('VmRSS')
+        call()
+        return _status('VmHWM') - before
+    except OSError:
+        return None
+
+
+def _status(field: str) -> int:
+    for line in Path('/proc/self/status').read_text().splitlines():
+        if line.startswith(field + ':'):
+            return int(line.split()[1]) * 1024
+    raise OSError(field)
+
+
+class OpTimes(TorchDispatchMode):
+    """Processor time of every op, which other programs do not disturb, and sizes of products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: Counter[str] = Counter()
+        self.products: Counter[tuple[int, int, int]] = Counter()
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        begin = time.process_time()
+        out = op(*args, **(kwargs or {}))
+        name = str(op.overloadpacket)
+        self.seconds[name] += time.process_time() - begin
+        if name in _LINEAR:
+            a, b = [t for t in args if isinstance(t, Tensor) and t.ndim == 2][-2:]
+            self.products[(a.shape[0], a.shape[1], b.shape[1])] += 1
+        return out
+
+
+def shares(size: tuple[int, int], allocation: str, quick: bool) -> dict[str, Any]:
+    """Where the time of a forward pass on the CPU goes; one thread."""
+    model = arta(ALLOCATIONS[allocation], quick)
+    call = forward_of(model, torch.randn(1, 3, *size), torch.float32)
+    call()
+    with OpTimes() as times:
+        call()
+    with FlopCounterMode(display=False) as counter:
+        call()
+    flops = counter.get_flop_counts()['Global']
+    macs = sum(count // 2 for op, count in flops.items() if not str(op).startswith('mmseg_arta'))
+    linear = sum(count * m * k * n for (m, k, n), count in times.products.items())
+    plain = plain_linear_seconds(times.products)
+    begin = time.process_time()
+    call()
+    total = time.process_time() - begin
+    own = {
+        name.removeprefix('mmseg_arta.').removesuffix('_cpu'): seconds
+        for name, seconds in times.seconds.items()
+        if name.startswith('mmseg_arta.')
+    }
+    index = sum(times.seconds[name] for name in _INDEX)
+    custom, search = sum(own.values()), sum(own.get(name, 0.0) for name in _SEARCH) + index
+    rest = total - custom - index
+    return {
+        'size': list(size),
+        'allocation': allocation,
+        'seconds': total,
+        'custom ops': custom / total,
+        'clusters, neighbours, index': search / total,
+        'each op': {name: seconds / total for name, seconds in own.items()},
+        'macs of linear layers': linear,
+        'macs of all but custom ops': macs,
+        # Multiply-accumulates per second: of all but custom ops, and of the linear layers alone,
+        # over those of plain linear layers of the same sizes.
+        'rest to plain linear layers': (macs / rest) / (linear / plain),
+        'linear layers in the model to plain': plain / sum(times.seconds[n] for n in _LINEAR),
+        'most time': {name: s / total for name, s in times.seconds.most_common(15)},
+    }
+
+
+def plain_linear_seconds(products: Mapping[tuple[int, int, int], int]) -> float:
+    """Processor time of linear layers of these (rows, inputs, outputs) by themselves."""
+    seconds = 0.0
+    for (rows, inner, columns), count in products.items():
+        if not rows * inner * columns:
+            continue
+        x = torch.randn(rows, inner)
+        weight, bias = torch.randn(columns, inner), torch.randn(columns)
+        F.linear(x, weight, bias)
+        begin = time.process_time()
+        F.linear(x, weight, bias)
+        seconds += (time.process_time() - begin) * count
+    return seconds
+
+
+def attention_memory(size: tuple[int, int]) -> dict[str, Any]:
+    """Memory of one pass of cluster attention on all tokens, beside its inputs and outputs."""
+    from benchmarks.cases import attention_cases, levels_of
+
+    levels = levels_of(size, 1.0, 1, 'cpu')
+    canvas = (size[0] // 4, size[1] // 4)
+    case = list(attention_cases(levels, canvas, 3, 'cpu', torch.float32))[-1]
+    with torch.no_grad():
+        case.call()
+        extra = peak_memory(case.call, 'cpu')
+    out = case.leaves[0].numel() * 4
+    return {'size': list(size), 'inputs and outputs': case.bytes, 'output': out, 'peak': extra}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
+    parser.add_argument('--batch', type=int, default=2)
+    parser.add_argument('--shares', action='store_true', help='where the time goes (CPU)')
+    parser.add_argument('--size', type=int, nargs=2, action='append', help='height and width')
+    parser.add_argument('--quick', action='store_true', help='a small model and image')
+    parser.add_argument('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
+    args = parser.parse_args(arguments)
+    if args.shares:
+        sizes = ((64, 96),) if args.quick else tuple(map(tuple, args.size or SIZES))
+        found = [shares(size, name, args.quick) for size in sizes for name in ALLOCATIONS]
+        result = {'shares': found, 'attention memory': [attention_memory(size) for size in sizes]}
+        head = ['size', 'allocation', 'seconds', 'custom ops', 'search, index', 'rest / plain']
+        rows = [[*head, 'linear / plain']]
+        rows += [
+            [
+                '{}x{}'.format(*r['size']),
+                r['allocation'],
+                f'{r["seconds"]:.2f}',
+                f'{r["custom ops"]:.1%}',
+                f'{r["clusters, neighbours, index"]:.1%}',
+                f'{r["rest to plain linear layers"]:.2f}',
+                f'{r["linear layers in the model to plain"]:.2f}',
+            ]
+            for r in found
+        ]
+        name = 'shares'
+    else:
+        dtype = getattr(torch, args.dtype)
+        found = compare(args.device, dtype, args.quick, args.batch)
+        result = {'batch': args.batch, 'models': found}
+        rows = [['size', 'model', 'frames/s', 'x reference', 'peak MB']]
+        rows += [
+            [
+                '{}x{}'.format(*r['size']),
+                r['model'],
+                f'{r["frames per second"]:.2f}',
+                f'{r["times reference"]:.2f}',
+                '' if r['peak memory'] is None else f'{r["peak memory"] / 1e6:.0f}',
+            ]
+            for r in found
+        ]
+        name = 'models'
+    print(measure.table(rows))
+    name += '-quick' if args.quick else ''
+    print(f'\n{measure.write(name, args.device, args.dtype, result, args.out)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,32 @@
+"""The Triton back end: for GPUs where the CUDA kernels are not built.
+
+Triton is imported when a kernel runs first. With ``TRITON_INTERPRET=1`` its interpreter runs the
+kernels on the CPU, to test them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+
+import torch
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter runs the kernels."""
+    return os.environ.get('TRITON_INTERPRET', '') == '1'
+
+
+@cache
+def _installed() -> bool:
+    return importlib.util.find_spec('triton') is not None
+
+
+def unavailable() -> str:
+    """'' if the kernels can be used, or the reason why not."""
+    if not _installed():
+        return 'Triton is not installed'
+    if not interpreted() and not torch.cuda.is_available():
+        return 'PyTorch finds no CUDA device (TRITON_INTERPRET=1 runs the kernels on the CPU)'
+    return ''

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+
+from benchmarks import measure, models
+from benchmarks import ops as benchmark
+from benchmarks.cases import cases, levels_of
+from mmseg_arta.ops.backend import OPS
+from mmseg_arta.ops.cpu import library
+
+
+def test_levels_are_nested_and_have_the_share_of_tokens():
+    levels = levels_of((128, 256), 0.5, 2, 'cpu')
+    assert [level.lengths for level in levels] == [(32, 32), (64, 64), (128, 128), (256, 256)]
+    for coarse, fine in pairwise(levels):
+        parents = {tuple(place) for place in coarse.xy.tolist()}
+        unit = coarse.unit
+        assert all((x // unit * unit, y // unit * unit) in parents for x, y in fine.xy.tolist())
+
+
+def test_every_op_with_kernels_has_a_case():
+    found = {case.op for case in cases((64, 64), 1.0, 1, 'cpu', torch.float32)}
+    assert found >= {op for op, backends in OPS.items() if backends}
+
+
+def test_results_are_complete(tmp_path, monkeypatch, capsys):
+    if library.load(library.PATH)[1]:
+        pytest.skip('the C++ kernels are not built')
+    monkeypatch.setattr(measure, 'copy_bandwidth', lambda device: 1e9)
+    monkeypatch.setattr(measure, 'matrix_rate', lambda device, dtype: 1e9)
+    monkeypatch.setattr(benchmark, 'QUICK_SIZES', ((64, 64),))
+    benchmark.main(['--device', 'cpu', '--quick', '--rounds', '1', '--out', str(tmp_path)])
+    assert 'cluster_attention' in capsys.readouterr().out
+    (path,) = tmp_path.glob('ops-quick_torch-*_cpu_float32.json')
+    saved = json.loads(path.read_text())
+    assert saved['machine']['torch'] == torch.__version__
+    for result in saved['results']:
+        bound = max(result['bytes'], result['macs']) / 1e9
+        assert result['bound seconds'] == pytest.approx(bound)
+        assert result['share of bound'] == pytest.approx(bound / result['forward seconds'])
+    backends = {r['back end'] for r in saved['results'] if r['op'] == 'cluster_attention'}
+    assert backends == {'cpu', 'reference'}
+
+
+def test_the_reference_is_left_out_where_it_needs_too_much_memory(monkeypatch):
+    case = next(c for c in cases((64, 64), 1.0, 1, 'cpu', torch.float32) if c.reference_bytes)
+    reasons = {'reference': '', 'cpu': '', 'cuda': 'not here', 'triton': 'not here'}
+    monkeypatch.setattr(benchmark, 'available_backends', lambda: reasons)
+    assert benchmark.backends_of(case, 'cpu') == ['cpu', 'reference']
+    monkeypatch.setattr(benchmark, 'MEMORY', 0)
+    assert benchmark.backends_of(case, 'cpu') == ['cpu']
+
+
+def test_a_slow_function_is_called_once(monkeypatch):
+    monkeypatch.setattr(measure, 'PATIENCE', -1.0)
+    calls = []
+    assert measure.interleaved({'slow': lambda: calls.append(1)}, 'cpu', 5)['slow'] >= 0
+    assert len(calls) == 1
+
+
+def test_shares_of_a_model_add_up(tmp_path):
+    models.main(['--device', 'cpu', '--shares', '--quick', '--out', str(tmp_path)])
+    (path,) = tmp_path.glob('shares-quick_torch-*_cpu_float32.json')
+    for result in json.loads(path.read_text())['shares']:
+        assert 0 <= result['custom ops'] < 1
+        assert result['custom ops'] == pytest.approx(sum(result['each op'].values()))
+        assert result['macs of linear layers'] > 0
