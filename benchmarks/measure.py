@@ -83,7 +83,10 @@ def machine(device: str) -> dict[str, Any]:
         'python': platform.python_version(),
         'torch': torch.__version__,
         'mmseg_arta': __version__,
-        'back ends': available_backends(),
+        # Results are published: without the folders of this machine.
+        'back ends': {
+            name: reason.partition(' (')[0] for name, reason in available_backends().items()
+        },
     }
     if device == 'cuda':
         properties = torch.cuda.get_device_properties(0)
