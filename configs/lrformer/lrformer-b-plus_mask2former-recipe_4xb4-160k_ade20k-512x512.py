@@ -1,7 +1,7 @@
 # LRFormer-B+ with the recipe of the published code: Mask2Former's learning rates and decay.
 _base_ = [
     '../_base_/models/lrformer-b-plus.py',
-    '../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../_base_/datasets/ade20k-ratio_512x512.py',
     '../_base_/schedules/mask2former_160k.py',
     '../_base_/default_runtime.py',
 ]

@@ -1,7 +1,7 @@
 # LRFormer-B on Cityscapes, tested in windows of the crop.
 _base_ = [
     '../_base_/models/lrformer-b.py',
-    '../_base_/datasets/random-resize/cityscapes_1024x1024_random-resize.py',
+    '../_base_/datasets/cityscapes-ratio_1024x1024.py',
     '../_base_/schedules/lrformer_160k.py',
     '../_base_/default_runtime.py',
 ]
@@ -11,3 +11,4 @@ model = dict(
     decode_head=dict(num_classes=19),
     test_cfg=dict(_delete_=True, mode='slide', crop_size=crop_size, stride=(768, 768)),
 )
+train_dataloader = dict(batch_size=2)

@@ -1,7 +1,7 @@
 # LRFormer-B on COCO-Stuff 164k.
 _base_ = [
     '../_base_/models/lrformer-b.py',
-    '../_base_/datasets/random-resize/coco-stuff164k_512x512_random-resize.py',
+    '../_base_/datasets/coco-stuff164k-ratio_512x512.py',
     '../_base_/schedules/lrformer_80k.py',
     '../_base_/default_runtime.py',
 ]

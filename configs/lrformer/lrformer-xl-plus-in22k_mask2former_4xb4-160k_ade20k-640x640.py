@@ -1,7 +1,7 @@
 # LRFormer-XL+ on ADE20K at 640 px, pre-trained on ImageNet-22K.
 _base_ = [
     '../_base_/models/lrformer-xl-plus.py',
-    '../_base_/datasets/random-resize/ade20k_640x640_random-resize.py',
+    '../_base_/datasets/ade20k-ratio_640x640.py',
     '../_base_/schedules/lrformer_160k.py',
     '../_base_/default_runtime.py',
 ]

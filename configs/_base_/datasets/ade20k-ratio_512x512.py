@@ -1,4 +1,4 @@
-# ADE20K resized by a ratio of 0.5 to 2, the stock augmentation, which SegViT and STEP use.
+# ADE20K resized by a ratio of 0.5 to 2, the stock augmentation: SegViT, STEP and LRFormer use it.
 _base_ = ['./ade20k_512x512.py']
 crop_size = (512, 512)
 train_pipeline = [

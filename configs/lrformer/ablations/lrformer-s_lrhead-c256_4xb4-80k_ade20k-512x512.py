@@ -1,7 +1,7 @@
 # A decoder of 256 channels (table 11); LRFormer-S has 384.
 _base_ = [
     '../../_base_/models/lrformer-s.py',
-    '../../_base_/datasets/random-resize/ade20k_512x512_random-resize.py',
+    '../../_base_/datasets/ade20k-ratio_512x512.py',
     '../../_base_/schedules/lrformer_80k.py',
     '../../_base_/default_runtime.py',
 ]

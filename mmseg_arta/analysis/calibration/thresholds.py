@@ -13,8 +13,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ...engine.windows import slide_corners
 from ...models.allocation import ThresholdAllocation
+from ...models.segmentors.windows import slide_corners
 from ...structures import MixedTokens
 
 #: What one forward pass of a backbone cost: images (1, 3, H, W) in, tokens out.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import torch
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
+
+from .windows import slide_corners
 
 
 @MODELS.register_module()
@@ -45,16 +46,12 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
         if at_once < 1:
             raise ValueError(f'test_cfg.windows_per_forward must be at least 1, found {at_once}')
         batch, _, height, width = inputs.shape
-        rows, cols = (
-            _window_starts(side, crop, stride)
-            for side, crop, stride in zip(
-                (height, width), self.test_cfg.crop_size, self.test_cfg.stride, strict=True
-            )
-        )
-        size = tuple(
-            min(*sides) for sides in zip((height, width), self.test_cfg.crop_size, strict=True)
-        )
-        windows = [(slice(y, y + size[0]), slice(x, x + size[1])) for y, x in product(rows, cols)]
+        crop = tuple(self.test_cfg.crop_size)
+        size = tuple(min(*sides) for sides in zip((height, width), crop, strict=True))
+        windows = [
+            (slice(y, y + size[0]), slice(x, x + size[1]))
+            for y, x in slide_corners((height, width), crop, tuple(self.test_cfg.stride))
+        ]
         metas = [dict(meta, img_shape=size) for meta in batch_img_metas]
         total = inputs.new_zeros((batch, self.out_channels, height, width), device=device)
         count = inputs.new_zeros((1, 1, height, width), device=device)
@@ -75,9 +72,3 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
             raise ValueError(
                 f"test_cfg.accumulate_on must name a device such as 'cpu', found {name!r}"
             ) from error
-
-
-def _window_starts(side: int, crop: int, stride: int) -> list[int]:
-    """First pixels of the windows along a side; the last window ends where the side ends."""
-    steps = max(side - crop + stride - 1, 0) // stride + 1
-    return [max(min(step * stride + crop, side) - crop, 0) for step in range(steps)]

@@ -1,0 +1,21 @@
+"""Where the windows of slide inference lie."""
+
+from __future__ import annotations
+
+
+def slide_corners(
+    size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Top-left corners ``(top, left)`` of the windows of mmseg's slide inference, in its order.
+
+    Args:
+        size: ``(height, width)`` of the input.
+        crop: ``(height, width)`` of a window.
+        stride: ``(vertical, horizontal)`` step.
+    """
+    starts = []
+    for side, window, step in zip(size, crop, stride, strict=True):
+        count = max(side - window + step - 1, 0) // step + 1
+        # The last window is moved back into the image.
+        starts.append([max(min(i * step + window, side) - window, 0) for i in range(count)])
+    return [(top, left) for top in starts[0] for left in starts[1]]
