@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#define ARTA_CPU_VERSION 2
+#define ARTA_CPU_VERSION 3
 
 #if defined(__GNUC__)
 #define ARTA_API extern "C" __attribute__((visibility("default")))
@@ -120,6 +120,24 @@ struct ArtaPatches {
   int64_t threads;
 };
 
+// Class scores of the pixels of B images: over Q queries, the sum of class probability x sigmoid
+// of the mask logits, which are bilinear between the middles of cells.
+struct ArtaScores {
+  const void* class_probs;     // real (B, Q, K)
+  const void* mask_logits;     // real (B, Q, rows, columns)
+  int64_t images;              // B
+  int64_t queries;             // Q
+  int64_t classes;             // K
+  int64_t rows;
+  int64_t columns;
+  int64_t height;              // of the images in pixels
+  int64_t width;
+  double step_y;               // cells per pixel
+  double step_x;
+  int64_t is_double;
+  int64_t threads;
+};
+
 }  // extern "C"
 
 ARTA_API int64_t arta_cpu_version();
@@ -174,3 +192,6 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
 // The sum of the patches at every place; numbers are float or double by `item`.
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           void* grad_image);
+
+// `out` (B, K, height, width).
+ARTA_API int arta_class_scores(const ArtaScores* problem, void* out);

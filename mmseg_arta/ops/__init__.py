@@ -2,6 +2,7 @@
 
 from .backend import available_backends, forced_backend, uses_reference
 from .boundaries import at_patches, boundary_map, boundary_targets, counted_pixels, patch_share
+from .class_scores import class_scores
 from .cluster_attention import cluster_attention
 from .clusters import balanced_clusters, build_neighborhood, nearest_clusters
 from .nearest_tokens import inverse_distance_weights, nearest_tokens, nearest_tokens_of_cells
@@ -17,6 +18,7 @@ __all__ = [
     'boundary_map',
     'boundary_targets',
     'build_neighborhood',
+    'class_scores',
     'cluster_attention',
     'counted_pixels',
     'finest_token_map',

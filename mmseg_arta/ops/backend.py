@@ -29,6 +29,7 @@ OPS: dict[str, tuple[str, ...]] = {
     'nearest_tokens': ('cpu', 'cuda'),
     'point_deform_attention': ('cpu', 'cuda', 'triton'),
     'neighborhood_merge': ('cpu', 'cuda', 'triton'),
+    'class_scores': ('cpu',),
     'finest_token_map': (),
     'boundary_targets': (),
 }

@@ -6,7 +6,7 @@ import ctypes
 from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_void_p
 
 #: Version of the interface that this file declares.
-VERSION = 2
+VERSION = 3
 
 #: What a function returns when it could not get memory, or when an index was out of range.
 NO_MEMORY, BAD_INDEX = 1, 2
@@ -71,6 +71,17 @@ class Patches(ctypes.Structure):
     ]
 
 
+class Scores(ctypes.Structure):
+    """``ArtaScores``."""
+
+    _fields_ = [
+        *_fields(c_void_p, 'class_probs mask_logits'),
+        *_fields(c_int64, 'images queries classes rows columns height width'),
+        *_fields(c_double, 'step_y step_x'),
+        *_fields(c_int64, 'is_double threads'),
+    ]
+
+
 #: Every function's result type and argument types.
 FUNCTIONS = {
     'arta_cpu_version': (c_int64, []),
@@ -100,4 +111,5 @@ FUNCTIONS = {
     ),
     'arta_gather_patches': (c_int, [POINTER(Patches), c_void_p, c_void_p]),
     'arta_gather_patches_backward': (c_int, [POINTER(Patches), c_void_p, c_void_p]),
+    'arta_class_scores': (c_int, [POINTER(Scores), c_void_p]),
 }

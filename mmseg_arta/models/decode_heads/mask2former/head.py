@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....ops import class_scores
 from ....structures import MixedTokens, TokenMaps, TokenSet
 from ...losses import SetCriterion
 from .grid_pixel_decoder import GridPixelDecoder
@@ -173,15 +174,10 @@ class SparseMask2FormerHead(BaseModule):
         """
         tokens = self._tokens(inputs, self._input_size(inputs, batch_img_metas))
         found = self._predictions(tokens)
-        masks = self._maps(found, -1, tokens).float()
-        size = tokens.levels[-1].patch_size
-        full = (masks.shape[2] * size, masks.shape[3] * size)
-        masks = F.interpolate(masks, full, mode='bilinear', align_corners=False)
-        masks = masks[:, :, : tokens.image_size[0], : tokens.image_size[1]].sigmoid()
         classes = found.class_logits[-1].float().softmax(-1)[..., :-1]
         # Sums over queries, and over windows afterwards, need more digits than half precision has.
-        with torch.autocast(masks.device.type, enabled=False):
-            return torch.einsum('bqc,bqhw->bchw', classes, masks)
+        masks = self._maps(found, -1, tokens).float()
+        return class_scores(classes, masks, tokens.levels[-1].patch_size, tokens.image_size)
 
     def _tokens(self, inputs: object, image_size: Sequence[int] | None = None) -> MixedTokens:
         """The tokens given, or those of dense maps of images of ``image_size``."""

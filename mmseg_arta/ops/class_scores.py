@@ -1,0 +1,63 @@
+"""Class scores of pixels from queries' classes and masks (Mask2Former's semantic inference)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .backend import chosen_backend
+from .cpu import class_scores as cpu
+from .reference import class_scores as reference
+
+_BACKENDS = {'reference': reference, 'cpu': cpu}
+
+
+def class_scores(
+    class_probs: Tensor, mask_logits: Tensor, cell: int, size: tuple[int, int]
+) -> Tensor:
+    """Sum over queries of class probability x mask probability, for every pixel.
+
+    Mask logits are bilinear between the middles of cells, as by
+    ``F.interpolate(mode='bilinear')`` without ``align_corners``; neither they nor the masks'
+    probabilities need memory at the size of the image.
+
+    Args:
+        class_probs: ``(B, Q, K)`` probabilities of the queries' classes.
+        mask_logits: ``(B, Q, h, w)`` logits of the queries' masks.
+        cell: side of a cell of the masks in pixels.
+        size: ``(height, width)`` of the images in pixels, at most ``(h, w)`` cells.
+
+    Returns:
+        ``(B, K, height, width)`` in the number type of ``class_probs``; computed in float32 or
+        better.
+
+    Raises:
+        ValueError: if shapes, number types or devices do not fit together.
+    """
+    checks.floating(class_probs=class_probs, mask_logits=mask_logits)
+    checks.same_device(class_probs=class_probs, mask_logits=mask_logits)
+    if class_probs.ndim != 3:
+        raise ValueError(f'class_probs must be (B, Q, K), found {tuple(class_probs.shape)}')
+    if mask_logits.ndim != 4 or mask_logits.shape[:2] != class_probs.shape[:2]:
+        batch, queries = class_probs.shape[:2]
+        raise ValueError(
+            f'mask_logits must be ({batch}, {queries}, h, w), found {tuple(mask_logits.shape)}'
+        )
+    if cell < 1:
+        raise ValueError(f'cell must be at least 1, found {cell}')
+    covered = (mask_logits.shape[2] * cell, mask_logits.shape[3] * cell)
+    if not (1 <= size[0] <= covered[0] and 1 <= size[1] <= covered[1]):
+        raise ValueError(
+            f'size must be from 1 to {covered} (height, width), what the masks cover; '
+            f'found {tuple(size)}'
+        )
+    kind = torch.promote_types(class_probs.dtype, torch.float32)
+    chosen = chosen_backend('class_scores', class_probs)
+    if torch.is_grad_enabled() and (class_probs.requires_grad or mask_logits.requires_grad):
+        # Predictions are not trained on; whoever asks for gradients gets them from PyTorch.
+        chosen = 'reference'
+    backend = _BACKENDS[chosen]
+    with torch.autocast(class_probs.device.type, enabled=False):
+        out = backend.class_scores(class_probs.to(kind), mask_logits.to(kind), cell, size)
+    return out.to(class_probs.dtype)
