@@ -1,4 +1,7 @@
 // Class scores of pixels: shares rows of pixels among threads.
+#include <algorithm>
+#include <cstdint>
+
 #include "dispatch.h"
 #include "interface.h"
 #include "memory.h"
@@ -9,24 +12,33 @@ using arta::ScoreKernels;
 
 ARTA_KERNELS(ScoreKernels, arta_scores)
 
+namespace {
+
+// Rows of pixels of a part, a few rows of cells: what two of those share is computed once.
+constexpr int64_t ROWS_PER_PART = 8;
+
+}  // namespace
+
 ARTA_API int arta_class_scores(const ArtaScores* problem, void* out) {
   const ArtaScores& p = *problem;
   const ScoreKernels& kernels = arta_scores_kernels(p.is_double);
   const int64_t size = p.is_double ? sizeof(double) : sizeof(float);
   const int64_t per_image = kernels.packed(p) * size;
   const auto weights = arta::get<char>(per_image * p.images);
-  const int64_t parts = p.images * p.height;
-  const int64_t workers = arta::workers_for(parts, p.threads);
-  const arta::Workers scratch(static_cast<size_t>(kernels.scratch(p)), workers);
+  const int64_t per_height = arta::parts_of(p.height, ROWS_PER_PART);
+  const int64_t parts = p.images * per_height;
+  const arta::Workers scratch(static_cast<size_t>(kernels.scratch(p)),
+                              arta::workers_for(parts, p.threads));
   if (!weights || scratch.failed()) return ARTA_NO_MEMORY;
-  arta::prefer_large_pages(out, static_cast<size_t>(p.images * p.classes * p.height * p.width * size));
+  const int64_t numbers = p.images * p.classes * p.height * p.width;
+  arta::prefer_large_pages(out, static_cast<size_t>(numbers * size));
   for (int64_t image = 0; image < p.images; ++image)
     kernels.pack(p, weights.get() + image * per_image, image);
-  auto row = [&](int64_t worker, int64_t part) {
-    const int64_t image = part / p.height;
-    kernels.row(p, weights.get() + image * per_image, out, image, part % p.height,
-                scratch[worker]);
+  auto job = [&](int64_t worker, int64_t part) {
+    const int64_t image = part / per_height, begin = part % per_height * ROWS_PER_PART;
+    kernels.rows(p, weights.get() + image * per_image, out, image, begin,
+                 std::min(begin + ROWS_PER_PART, p.height), scratch[worker]);
   };
-  arta::parallel(parts, p.threads, row);
+  arta::parallel(parts, p.threads, job);
   return 0;
 }

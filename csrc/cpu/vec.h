@@ -191,39 +191,37 @@ ARTA_INLINE Vec square_root(Vec v) {
   return load(lane);
 }
 
+// exp(x) of vectors V of any width, with masks M of the same; for x <= 88 in single precision,
+// about 1 unit in the last place, 0 below -87.
+template <class V, class M>
+ARTA_INLINE V exponential_lanes(V x) {
 #ifdef ARTA_DOUBLE
-
-ARTA_INLINE Part exponential_of(Part x) {
-  for (int i = 0; i < PART_LANES; ++i) x[i] = __builtin_exp(x[i]);
+  for (unsigned i = 0; i < sizeof(V) / sizeof(real); ++i) x[i] = __builtin_exp(x[i]);
   return x;
-}
-
 #else
-
-// exp(x) for x <= 88, about 1 unit in the last place; 0 below -87.
-// x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series to r^7.
-ARTA_INLINE Part exponential_of(Part x) {
+  // x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor series to r^7.
   constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
-  const Part z = x * 1.44269504f + ROUND;
-  const Part n = z - ROUND;
+  const V z = x * 1.44269504f + ROUND;
+  const V n = z - ROUND;
   // ln 2 in two parts, the first exact in few bits, so that n * ln 2 loses nothing.
-  const Part r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  Part y = r * (1.0f / 5040) + (1.0f / 720);
+  const V r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  V y = r * (1.0f / 5040) + (1.0f / 720);
   y = y * r + (1.0f / 120);
   y = y * r + (1.0f / 24);
   y = y * r + (1.0f / 6);
   y = y * r + 0.5f;
   y = y * r + 1.0f;
   y = y * r + 1.0f;
-  PartMask bits;
+  M bits;
   __builtin_memcpy(&bits, &z, sizeof(bits));
   bits = (bits + 127) << 23;
-  Part power;
+  V power;
   __builtin_memcpy(&power, &bits, sizeof(power));
-  return x < -87.0f ? Part{} : y * power;
+  return x < -87.0f ? V{} : y * power;
+#endif
 }
 
-#endif
+ARTA_INLINE Part exponential_of(Part x) { return exponential_lanes<Part, PartMask>(x); }
 
 #ifdef ARTA_DOUBLE
 

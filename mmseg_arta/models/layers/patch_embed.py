@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 
@@ -38,6 +39,9 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
+        if image.device.type == 'cpu':
+            # Convolutions of few channels are several times as fast there with channels last.
+            image = image.contiguous(memory_format=torch.channels_last)
         for conv in self.convs:
             image = conv(image)
         return self.norm(image.flatten(2).transpose(1, 2))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...ops import nearest_tokens_of_cells, point_deform_attention
 from ...structures import FINEST_PATCH, TokenSet
+from .by_rows import by_rows
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
@@ -35,6 +36,16 @@ def init_deform_attention(module: nn.Module) -> None:
         nn.init.zeros_(tensor)
     nn.init.xavier_uniform_(module.value.weight)
     nn.init.xavier_uniform_(module.proj.weight)
+
+
+def _softmax_of_few(logits: Tensor) -> Tensor:
+    """Softmax over a short last dimension.
+
+    On a CPU PyTorch computes it number by number there, but many at a time over the first one.
+    """
+    if logits.device.type != 'cpu':
+        return logits.softmax(-1)
+    return logits.flatten(0, -2).t().contiguous().softmax(0).t().reshape(logits.shape)
 
 
 @dataclass(frozen=True)
@@ -95,23 +106,28 @@ class PointDeformAttention(nn.Module):
 
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
-        shape = (self.num_heads, self.num_levels, self.num_points)
-        location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
-            1, (*shape, 2)
-        )
-        weight = self.weights(query).unflatten(1, (self.num_heads, -1)).softmax(-1)
+        location, weight, value = by_rows(self._samples, query, x, places.centers)
         out = point_deform_attention(
-            self.value(x).unflatten(1, (self.num_heads, -1)),
+            value,
             places.centers,
             places.nearest,
             places.batch,
             location,
-            weight.unflatten(2, shape[1:]),
+            weight,
             self.power,
             self.floor,
             self.eps,
         )
         return self.proj(out.flatten(1))
+
+    def _samples(self, query: Tensor, x: Tensor, centers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where queries look and how much, and the values that they find there."""
+        shape = (self.num_heads, self.num_levels, self.num_points)
+        offsets = self.offsets(query).unflatten(1, (*shape, 2))
+        logits = self.weights(query).unflatten(1, (self.num_heads, -1))
+        weight = _softmax_of_few(logits).unflatten(2, shape[1:])
+        value = self.value(x).unflatten(1, (self.num_heads, -1))
+        return centers[:, None, None, None] + offsets, weight, value
 
 
 def token_places(

@@ -103,4 +103,4 @@ class QueryLayer(nn.Module):
         """``x`` and ``position (B, Q, C)``, ``allowed (B, Q, N)`` to ``(B, Q, C)``."""
         x = self.cross_attn_norm(x + self.cross_attn(x + position, memory, x, allowed))
         x = self.self_attn_norm(x + self.self_attn(x + position, None, x))
-        return self.ffn_norm(x + self.fc2(F.relu(self.fc1(x))))
+        return self.ffn_norm(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
