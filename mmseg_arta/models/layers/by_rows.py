@@ -12,7 +12,7 @@ from torch import Tensor
 _ROWS = 512
 
 
-def by_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
+def by_rows(function: Callable[..., Any], *inputs: Tensor, whole: bool = False) -> Any:
     """``function(*inputs)``, for a function that treats every row by itself.
 
     Large intermediate results, such as the hidden features of a feed-forward network, cost more
@@ -24,11 +24,13 @@ def by_rows(function: Callable[..., Any], *inputs: Tensor) -> Any:
         function: takes rows of all ``inputs`` and returns a tensor, or a tuple of them, with as
             many rows.
         inputs: tensors ``(T, ...)`` of equally many rows.
+        whole: call once whatever the device, since rows have to do with each other now.
     """
     first = inputs[0]
     rows = first.shape[0]
     if (
-        torch.compiler.is_compiling()
+        whole
+        or torch.compiler.is_compiling()
         or first.device.type != 'cpu'
         or torch.is_grad_enabled()
         or rows < 2 * (block := _ROWS * torch.get_num_threads())
