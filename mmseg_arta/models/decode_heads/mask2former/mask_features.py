@@ -120,8 +120,8 @@ class CellTokens:
     def factor(self, feats: Tensor) -> Factor:
         """The tokens' own part of the mask features.
 
-        Only tokens that are the finest at some place take part, so a query is multiplied with
-        fewer rows than there are cells. Their number is read from the device once.
+        A query is multiplied with no more rows than there are cells: tokens that are the finest
+        at some place come first, and the host knows how many those can be at most.
 
         Args:
             feats: ``(V, C)`` mask features, levels laid end to end.
@@ -132,9 +132,9 @@ class CellTokens:
         seen[self.rows.flatten()] = True
         # Rows by image, those that are seen first.
         order = torch.sort(image * 2 + ~seen, stable=True).indices
-        per_image = [sum(counts) for counts in zip(*(x.lengths for x in self.levels), strict=True)]
-        first = torch.tensor([sum(per_image[:b]) for b in range(len(per_image))], device=device)
-        width = int(torch.zeros_like(first).index_add(0, image, seen.long()).max())
+        first = torch.stack([level.offsets[:-1] for level in self.levels]).sum(0)
+        per_image = zip(*(level.lengths for level in self.levels), strict=True)
+        width = min(max(sum(counts) for counts in per_image), self.grid[0] * self.grid[1])
         # Images with fewer seen tokens are filled up with rows that no cell looks up.
         slots = (first[:, None] + torch.arange(width, device=device)).clamp(max=len(order) - 1)
         place = torch.empty_like(order)
