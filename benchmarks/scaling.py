@@ -7,9 +7,9 @@ time, and fits ``time = c * tokens ** exponent``: an exponent near 1 means linea
     python benchmarks/scaling.py --quick            # 256 to 512 px, once
     python benchmarks/scaling.py --device cuda --models aff-small arta-base --out scaling.json
 
-ARTA gives the same shares of its tokens finer ones whatever the image, so that sizes can be
-compared. On a CPU every measurement has a process of its own, so that its peak of memory does not
-hide behind an earlier one's.
+ARTA and DUPS give the same shares of their tokens finer ones whatever the image, so that sizes can
+be compared. On a CPU every measurement has a process of its own, so that its peak of memory does
+not hide behind an earlier one's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +32,13 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import nn
 
-import mmseg_arta
-from mmseg_arta.models import ARTA
-from mmseg_arta.ops import available_backends
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.measure import machine, synchronize
+from mmseg_arta.models.backbones.mixed_encoder import MixedResolutionEncoder
 from mmseg_arta.structures import MixedTokens
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+FAMILIES = ('aff', 'arta', 'dups')
 SIZES = (256, 384, 512, 768, 1024, 1280, 1536)
 QUICK_SIZES = (256, 384, 512)
 PARTS = ('backbone', 'segmentor')
@@ -58,16 +58,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='<name> of <name>_mask2former_*_ade20k-512x512 configs (default: aff-mini arta-tiny)',
     )
     parser.add_argument(
-        '--sizes', type=int, nargs='+', metavar='PX', help='sides of square images in pixels'
+        '--sizes', type=positive, nargs='+', metavar='PX', help='sides of square images in pixels'
     )
     parser.add_argument(
         '--parts', nargs='+', choices=PARTS, default=list(PARTS), help='what to run (default: both)'
     )
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda'
+        '--device',
+        choices=('cpu', 'cuda'),
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='where to run (default: cuda if there is one)',
     )
-    parser.add_argument('--threads', type=int, help='CPU threads (default: as PyTorch chooses)')
-    parser.add_argument('--repeats', type=int, help='timed runs; the median counts (default: 5)')
+    parser.add_argument(
+        '--threads', type=positive, help='CPU threads (default: as PyTorch chooses)'
+    )
+    parser.add_argument(
+        '--repeats', type=positive, help='timed runs; the median counts (default: 5)'
+    )
     parser.add_argument(
         '--quick', action='store_true', help=f'sizes {QUICK_SIZES} px, a single timed run'
     )
@@ -76,27 +83,52 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, metavar='JSON', help='write the results to this file')
     args = parser.parse_args(argv)
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device: expected a machine with a CUDA device, found none')
+    if args.out and not args.out.resolve().parent.is_dir():
+        parser.error(f'--out: expected a file in a folder that exists, found {args.out}')
+    try:
+        for name in args.models:
+            find_config(name)
+    except FileNotFoundError as error:
+        parser.error(str(error))
     args.sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
     args.repeats = args.repeats or (1 if args.quick else 5)
     return args
 
 
-def build(name: str) -> nn.Module:
-    """The segmentor of an ADE20K config, with random weights.
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, found {text!r}')
+    return int(text)
+
+
+def find_config(name: str) -> Path:
+    """The ADE20K config of a model.
 
     Raises:
         FileNotFoundError: if there is no config of that name.
     """
-    found = sorted(CONFIGS.glob(f'*/{name}_mask2former_*_ade20k-512x512.py'))
-    if not found:
+    known = {
+        path.name.partition('_')[0]: path
+        for family in FAMILIES
+        for path in sorted(CONFIGS.glob(f'{family}/*_mask2former_*_ade20k-512x512.py'))
+    }
+    if name not in known:
         raise FileNotFoundError(
-            f'--models: no config {name}_mask2former_*_ade20k-512x512.py in {CONFIGS}'
+            f'--models: expected some of {", ".join(sorted(known))}, found {name!r}'
         )
+    return known[name]
+
+
+def build(name: str) -> nn.Module:
+    """The segmentor of an ADE20K config, see :func:`find_config`, with random weights."""
     init_default_scope('mmseg')
-    config = Config.fromfile(found[0]).model.to_dict()
+    config = Config.fromfile(find_config(name)).model.to_dict()
     # Stock code would read pixels' statistics from it; images here are normalised already.
     config.update(data_preprocessor=None)
-    if issubclass(MODELS.get(config['backbone']['type']), ARTA):
+    if issubclass(MODELS.get(config['backbone']['type']), MixedResolutionEncoder):
         config['backbone']['allocation'] = dict(type='FixedRatioAllocation', ratios=_SHARES)
     torch.manual_seed(0)
     return MODELS.build(config).eval()
@@ -141,10 +173,10 @@ def measure(
     used = peak()
     wall, busy = [], []
     for _ in range(repeats):
-        _wait(device)
+        synchronize(device)
         begin, cpu = time.perf_counter(), time.process_time()
         run()
-        _wait(device)
+        synchronize(device)
         wall.append(time.perf_counter() - begin)
         busy.append(time.process_time() - cpu)
     return dict(
@@ -156,11 +188,6 @@ def measure(
         cpu_seconds=statistics.median(busy) if device == 'cpu' else None,
         peak_mib=used,
     )
-
-
-def _wait(device: str) -> None:
-    if device != 'cpu':
-        torch.cuda.synchronize()
 
 
 def _peak_memory(device: str) -> Callable[[], float | None]:
@@ -198,28 +225,6 @@ def exponent(tokens: Sequence[float], seconds: Sequence[float]) -> float:
     return rise / sum((a - middle) ** 2 for a in x)
 
 
-def environment(device: str, threads: int | None) -> dict[str, Any]:
-    """Machine and versions, for the record."""
-    model = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        names = [x.split(':', 1)[1].strip() for x in info.read_text().splitlines() if 'name' in x]
-        model = names[0] if names else model
-    return dict(
-        device=device,
-        cpu=model,
-        cpu_count=os.cpu_count(),
-        threads=threads or torch.get_num_threads(),
-        gpu=torch.cuda.get_device_name() if device != 'cpu' else None,
-        platform=platform.platform(),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        cuda=torch.version.cuda,
-        mmseg_arta=mmseg_arta.__version__,
-        ops={name: why or 'available' for name, why in available_backends().items()},
-    )
-
-
 def fits(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Exponents of every model and part: time, and memory where it was read."""
     found = []
@@ -239,6 +244,8 @@ def fits(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     results = []
     print(
         f'{"model":<12} {"part":<10} {"px":>5} {"tokens":>8} {"s/image":>9} {"cpu s":>9} {"MiB":>8}'
@@ -250,8 +257,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if args.same_process or args.device != 'cpu':
                     row = measure(*job)
                 else:
-                    with multiprocessing.get_context('spawn').Pool(1) as pool:
-                        row = pool.apply(measure, job)
+                    fresh = multiprocessing.get_context('spawn')
+                    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+                        row = process.submit(measure, *job).result()
                 results.append(row)
                 print(
                     f'{name:<12} {part:<10} {size:>5} {row["tokens"]:>8} {row["seconds"]:>9.3f} '
@@ -266,10 +274,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             f'memory ^{_text(fit["peak_mib_exponent"], 2)})'
         )
     if args.out:
-        record = dict(
-            environment=environment(args.device, args.threads), results=results, fits=summary
-        )
-        args.out.write_text(json.dumps(record, indent=2) + '\n')
+        record = dict(machine=machine(args.device), results=results, fits=summary)
+        args.out.write_text(json.dumps(record, indent=1) + '\n')
         print(f'written to {args.out}')
     return 0
 

@@ -1,23 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
+import re
 
 import pytest
+import torch
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
-
-
-@pytest.fixture(scope='module')
-def scaling():
-    spec = importlib.util.spec_from_file_location('scaling', BENCHMARKS / 'scaling.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from benchmarks import scaling
 
 
-def test_exponent_of_a_power_is_that_power(scaling):
+def test_exponent_of_a_power_is_that_power():
     tokens = [100, 300, 1000, 5000]
     assert scaling.exponent(tokens, [3e-4 * n for n in tokens]) == pytest.approx(1.0)
     assert scaling.exponent(tokens, [2e-9 * n**2 for n in tokens]) == pytest.approx(2.0)
@@ -25,7 +17,7 @@ def test_exponent_of_a_power_is_that_power(scaling):
         scaling.exponent([5, 5], [1.0, 2.0])
 
 
-def test_record_has_results_fits_and_machine(scaling, tmp_path, capsys):
+def test_record_has_results_fits_and_machine(tmp_path, capsys):
     out = tmp_path / 'scaling.json'
     arguments = ['--sizes', '64', '96', '--repeats', '1', '--parts', 'backbone', '--device', 'cpu']
     assert scaling.main([*arguments, '--same-process', '--out', str(out)]) == 0
@@ -42,14 +34,66 @@ def test_record_has_results_fits_and_machine(scaling, tmp_path, capsys):
         assert row['seconds'] > 0 and row['cpu_seconds'] > 0
     assert [fit['model'] for fit in record['fits']] == ['aff-mini', 'arta-tiny']
     assert all(isinstance(fit['seconds_exponent'], float) for fit in record['fits'])
-    assert record['environment']['torch'] and record['environment']['mmseg_arta']
+    assert record['machine']['torch'] == torch.__version__ and record['machine']['mmseg_arta']
+    assert not {name for name, why in record['machine']['back ends'].items() if '/' in why}
     printed = capsys.readouterr().out
     assert 'aff-mini, backbone: time ~ tokens^' in printed and str(out) in printed
 
 
-def test_quick_and_unknown_models(scaling):
+def test_quick_and_unknown_models():
     args = scaling.parse_args(['--quick', '--device', 'cpu'])
     assert tuple(args.sizes) == scaling.QUICK_SIZES and args.repeats == 1
     assert tuple(scaling.parse_args(['--device', 'cpu']).sizes) == scaling.SIZES
-    with pytest.raises(FileNotFoundError, match='no config swin-nano_mask2former'):
-        scaling.build('swin-nano')
+
+
+def test_every_measurement_of_a_cpu_has_a_process_of_its_own(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(scaling, 'ProcessPoolExecutor', InThisProcess)
+    options = ['--sizes', '64', '96', '--models', 'aff-mini', '--parts', 'backbone']
+    try:
+        scaling.main([*options, '--repeats', '2', '--device', 'cpu', '--threads', '1'])
+    finally:
+        torch.set_num_threads(before)
+    assert InThisProcess.jobs == [('aff-mini', 'backbone', size, 2, 'cpu', 1) for size in (64, 96)]
+
+
+class InThisProcess:
+    """Stands in for a pool of one process."""
+
+    jobs = []
+
+    def __init__(self, workers, mp_context):
+        assert workers == 1 and mp_context.get_start_method() == 'spawn'
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, function, *job):
+        self.jobs.append(job)
+        self.row = function(*job)
+        return self
+
+    def result(self):
+        return self.row
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--models', 'swin-nano'], "--models: expected some of aff-mini, .*found 'swin-nano'"),
+        (['--sizes', '64', '0'], "--sizes: expected a whole number from 1 on, found '0'"),
+        (['--repeats', '-2'], "--repeats: expected a whole number from 1 on, found '-2'"),
+        (['--threads', 'all'], "--threads: expected a whole number from 1 on, found 'all'"),
+        (['--device', 'tpu'], "--device: invalid choice: 'tpu'"),
+        (['--parts', 'neck'], "--parts: invalid choice: 'neck'"),
+        (['--out', 'no/such/folder/x.json'], '--out: expected a file in a folder that exists'),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else '',
+)
+def test_wrong_options_are_named(options, message, capsys):
+    with pytest.raises(SystemExit):
+        scaling.parse_args(['--device', 'cpu', *options])
+    assert re.search(message, capsys.readouterr().err)

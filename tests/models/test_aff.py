@@ -15,6 +15,7 @@ from mmseg_arta.analysis.reduced import reduced_model
 from mmseg_arta.models import AutoFocusFormer, TokensToMaps
 from mmseg_arta.models.decode_heads.mask2former.mask_features import central_cells
 from mmseg_arta.pretrain.aff import AutoFocusFormer as ImageBackbone
+from tests.helpers import raster_order, take
 
 ROOT = Path(__file__).resolve().parents[2]
 ABLATIONS = sorted((ROOT / 'configs/aff/ablations').glob('*.py'))
@@ -84,6 +85,20 @@ def test_an_image_does_not_depend_on_its_batch():
             rows = many.batch_index() == index
             assert torch.equal(many.xy[rows], one.xy)
             torch.testing.assert_close(many.feats[rows], one.feats, atol=1e-5, rtol=1e-4)
+
+
+def test_tie_order_decides_nothing_where_all_attend_to_all():
+    model = small(neighborhood_size=10_000).eval()
+    images = torch.randn(2, 3, 72, 56)
+    ours = model(images)
+    for stage in model.stages:
+        stage.tie_order = 'published'
+    for one, other in zip(ours.levels, model(images).levels, strict=True):
+        assert not torch.equal(one.xy, other.xy)
+        order = raster_order(other.xy.view(2, -1, 2))
+        assert torch.equal(take(other.xy.view(2, -1, 2), order).flatten(0, 1), one.xy)
+        found = take(other.feats.unflatten(0, (2, -1)), order).flatten(0, 1)
+        torch.testing.assert_close(found, one.feats, atol=1e-4, rtol=1e-4)
 
 
 def test_reserved_tokens_survive_to_the_last_stage():
@@ -241,6 +256,7 @@ def test_ablation_learns(path):
         (dict(neighborhood_size=0), 'a positive integer or 4 of them'),
         (dict(out_stages=()), r'out_stages must name stages from 0 to 3, ascending, found \[\]'),
         (dict(out_stages=(3, 1)), r'ascending, found \[3, 1\]'),
+        (dict(tie_order='cells'), "tie_order must be 'raster' or 'published', found 'cells'"),
         (dict(grid_prior='max'), "grid_prior must be 'l2', 'l1' or 'none', found 'max'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',

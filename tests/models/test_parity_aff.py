@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from mmseg_arta.models import AutoFocusFormer
 from mmseg_arta.models.layers import AdaptiveDownsample, ClusterBlock
 from mmseg_arta.ops import nearest_clusters
 from mmseg_arta.ops.reference.clusters import cluster_starts
+from mmseg_arta.ops.reference.published_clusters import published_sort_key
 from mmseg_arta.structures import Neighborhood, TokenSet, batch_index, offsets_from_lengths
 from tests.helpers import load_fixture, raster_order, take
 
@@ -107,7 +108,7 @@ def test_merging_with_gradients():
         close(layer.merge.get_parameter(name).grad, expected)
 
 
-def build(case):
+def build(case, **options):
     config = case['config']
     model = AutoFocusFormer(
         dict(
@@ -120,51 +121,38 @@ def build(case):
         downsample_rate=config['ds_rate'],
         neighborhood_size=config['nbhd_size'],
         alpha=config['alpha'],
+        **options,
     )
     model.load_state_dict(convert_aff_backbone(fixture('backbone')['weights'][case['weights']]))
     return model.eval()
 
 
-def published_order(stage, case, number, tokens, grid):
-    """Clusters in the order of the published run.
-
-    Where two places have equal keys, mirror images of each other say, the published single
-    precision key orders them by its rounding.
-    """
-    places = case[f'res{number + 2}_pos']
-    given = tokens.xy.view(places.shape).long()
-    assert torch.equal(given, take(places, raster_order(places)))
-    order = raster_order(places).argsort(1)
-    order = (order + torch.arange(len(order))[:, None] * places.shape[1]).flatten()
-    count = places.shape[1]
-    size = stage.neighborhood_size
-    hood = neighborhood(places, num_neighbors=-(-(count if count <= size else size) // CLUSTER))
-    return Neighborhood(
-        order,
-        order.argsort(),
-        hood.start,
-        hood.neighbors,
-        hood.xy,
-        hood.batch,
-        hood.lengths,
-        CLUSTER,
-    )
+def sorts_as_published(case):
+    """Whether this PyTorch puts equal keys of the first stage in the order of the published run."""
+    count = case['res2_pos'].shape[1]
+    canvas = tuple(-(-side // 4) for side in case['x'].shape[2:])
+    places = take(case['res2_pos'], raster_order(case['res2_pos']))[0].int()
+    image, counts = torch.zeros(count, dtype=torch.long), torch.tensor([count])
+    key = published_sort_key(places, image, counts, canvas, CLUSTER)
+    found = places[key[None, :, None].sort(dim=1).indices[0, :, 0]]
+    return torch.equal(found.long(), case['res2_pos'][0])
 
 
 @pytest.mark.parametrize('size', ['112x76', '92x124', '90x123', '128x96'])
 def test_backbone(size):
     case = fixture('backbone')['cases'][size]
-    model = build(case)
-    for number, stage in enumerate(model.stages):
-        stage.neighborhood = partial(published_order, stage, case, number)
+    if not sorts_as_published(case):
+        pytest.skip('this PyTorch breaks ties otherwise than the one that made the fixture')
+    model = build(case, tie_order='published')
     with torch.no_grad():
         tokens = model(case['x'])
     assert tokens.image_size == tuple(case['x'].shape[2:])
     for level, name in zip(tokens.levels, ('res5', 'res4', 'res3', 'res2'), strict=True):
         places = case[f'{name}_pos']
-        order = raster_order(places)
-        assert torch.equal(level.xy.view(places.shape).long(), take(places, order))
-        close(level.feats.view(case[name].shape), take(case[name], order))
+        found = level.xy.view(places.shape).long()
+        ours, order = raster_order(found), raster_order(places)
+        assert torch.equal(take(found, ours), take(places, order))
+        close(take(level.feats.view(case[name].shape), ours), take(case[name], order))
 
 
 def test_our_clusters_are_the_published_ones_but_for_ties():

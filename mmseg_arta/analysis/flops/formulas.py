@@ -89,6 +89,16 @@ _BY_OPERATOR: dict[Any, Formula] = {
     getattr(_aten, name): formula for name, formula in _FORMULAS.items() if hasattr(_aten, name)
 }
 
+
+def _class_scores(args: Sequence[Any], out: Tensor) -> int:
+    # What it is made of in the published code: masks resized, a product with the classes.
+    probs, logits, cell = args[:3]
+    return probs.numel() * prod(out.shape[2:]) + 4 * logits.numel() * cell**2
+
+
+# Custom operators that stand for operators that fvcore does count, by name.
+_FUSED: dict[str, Formula] = {'mmseg_arta::class_scores': _class_scores}
+
 _EMBEDDING_BAGS = ('_embedding_bag', '_embedding_bag_forward_only')
 _PER_SAMPLE_WEIGHTS = 6
 
@@ -116,9 +126,10 @@ def count_call(
         args, kwargs: what it was called with; of tensors only shapes are read.
         result: what it returned.
     """
-    if operator in _BY_OPERATOR:
+    formula = _BY_OPERATOR.get(operator, _FUSED.get(operator._qualified_op_name))
+    if formula is not None:
         first = result[0] if isinstance(result, (tuple, list)) else result
-        return CallCount(int(_BY_OPERATOR[operator](args, first)))
+        return CallCount(int(formula(args, first)))
     custom = is_custom(operator)
     if operator in flop_registry:
         # PyTorch's registry counts two operations per multiply-accumulate.

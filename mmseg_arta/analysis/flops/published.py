@@ -6,7 +6,9 @@ kernels are invisible. Our models give the same results in fewer operations. Her
 module, what has to be added to or taken from an fvcore count of ours to get theirs:
 
 - cluster attention: a linear layer from 5 numbers to the heads is applied to a table of all
-  1023 x 1023 relative positions, in every block; ours is inside the kernel, for occurring pairs;
+  1023 x 1023 relative positions, in every block; ours is inside the kernel, for occurring pairs.
+  Where every token attends to all, as in the last stage of AFF at 224 px, theirs are plain matrix
+  products instead of a kernel;
 - PointConv and AFF's merging: the weight network, Linear(5 -> 4) and LayerNorm, likewise runs on
   the whole table;
 - mask logits: every prediction multiplies the queries with dense mask features at a quarter of
@@ -26,7 +28,7 @@ from ...models.decode_heads.mask2former.transformer_decoder import (
     MaskedTransformerDecoder,
     QueryPredictions,
 )
-from ...models.layers import ClusterAttention
+from ...models.layers import ClusterAttention, ClusterBlock
 from ...models.layers.token_merging import NeighborhoodMerging
 from ...ops import uses_reference
 from ...structures import FINEST_PATCH
@@ -81,8 +83,13 @@ def table_rows(model: nn.Module, shape: tuple[int, int] | None) -> int:
     return rows * cols
 
 
-def _bias_table(call: ModuleCall) -> int:
-    return call.table_rows * call.module.pos_embed.weight.numel()
+def _attention(call: ModuleCall) -> int:
+    """The bias table; and of global attention the two products of all tokens with all."""
+    x, neighborhood = call.args[:2]
+    reach = neighborhood.neighbors.shape[1] * neighborhood.cluster_size
+    pairs = sum(n * n for n in neighborhood.lengths if n <= reach)
+    bias = call.table_rows * call.module.attn.pos_embed.weight.numel()
+    return bias + 2 * pairs * x.shape[1]
 
 
 def _weight_table(call: ModuleCall) -> int:
@@ -98,7 +105,7 @@ def _unseen_attention(call: ModuleCall) -> int:
     neighbors = neighborhood.neighbors.shape[1] * neighborhood.cluster_size
     # Logits and weighted sum of all and the blank token, over all channels. The formula has a bias
     # of 5 products for every head and pair; that of the neighbours is seen, as a linear layer.
-    return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.num_heads)
+    return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.attn.num_heads)
 
 
 def dense_mask_step(predictions: QueryPredictions) -> int:
@@ -108,7 +115,9 @@ def dense_mask_step(predictions: QueryPredictions) -> int:
 
 
 RULES: dict[type[nn.Module], ModuleRule] = {
-    ClusterAttention: ModuleRule(published=_bias_table, replaces=('',), kernels=_unseen_attention),
+    # Blocks call their attention by its parts, so that no hook of its own runs.
+    ClusterBlock: ModuleRule(published=_attention, kernels=_unseen_attention),
+    ClusterAttention: ModuleRule(replaces=('',)),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     # What remains of the mask step is left out by its callers, see Caller.mask_step.

@@ -42,6 +42,11 @@ class AutoFocusFormer(BaseModule):
         blank_clamp: bound on the blank token's logit, None for no bound.
         expanded_position: learn from distance, sine and cosine of relative positions too
             (AFF 4.2), not from ``(dx, dy)`` alone.
+        tie_order: who decides between tokens that clustering holds equal: 'raster', their
+            place, or 'published', the float32 sort key and the unstable sort of the published
+            code. The latter is for parity with that code and its weights only: it is slower, an
+            image's result depends on the others in its batch and on how this PyTorch sorts, and
+            the levels' rows come in the order of their clusters instead of raster order.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         out_stages: stages whose tokens are handed out, 0 the finest, ascending.
         with_cp: recompute blocks in the backward pass to save memory.
@@ -63,6 +68,7 @@ class AutoFocusFormer(BaseModule):
         blank_token: bool = True,
         blank_clamp: float | None = None,
         expanded_position: bool = True,
+        tie_order: str = 'raster',
         drop_path_rate: float = 0.3,
         out_stages: Sequence[int] = (0, 1, 2, 3),
         with_cp: bool = False,
@@ -75,6 +81,8 @@ class AutoFocusFormer(BaseModule):
             raise ValueError(f"downsample must be 'adaptive' or 'grid', found {downsample!r}")
         if not 0.0 < downsample_rate <= 1.0:
             raise ValueError(f'downsample_rate must be a share in (0, 1], found {downsample_rate}')
+        if tie_order not in ('raster', 'published'):
+            raise ValueError(f"tie_order must be 'raster' or 'published', found {tie_order!r}")
         self.out_stages = tuple(out_stages)
         if not self.out_stages or self.out_stages != tuple(
             stage for stage in range(_STAGES) if stage in self.out_stages
@@ -109,6 +117,7 @@ class AutoFocusFormer(BaseModule):
                 sizes[stage],
                 stage in self.out_stages,
                 with_cp,
+                tie_order,
             )
             for stage in range(_STAGES)
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
 from ...ops import build_neighborhood, uses_reference
 from ...ops.reference.cluster_attention import relative_geometry
+from ...ops.reference.published_clusters import published_neighborhood
 from ...structures import Neighborhood, TokenSet
 from ..layers import ClusterBlock
 
@@ -27,6 +29,7 @@ class AFFStage(nn.Module):
             has no more tokens than this.
         with_norm: have the norm, for stages whose tokens are handed out.
         with_cp: recompute blocks in the backward pass to save memory.
+        tie_order: see :class:`~mmseg_arta.models.AutoFocusFormer`.
     """
 
     def __init__(
@@ -37,12 +40,13 @@ class AFFStage(nn.Module):
         neighborhood_size: int,
         with_norm: bool = True,
         with_cp: bool = False,
+        tie_order: str = 'raster',
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim) if with_norm else None
         self.cluster_size, self.neighborhood_size = cluster_size, neighborhood_size
-        self.with_cp = with_cp
+        self.with_cp, self.tie_order = with_cp, tie_order
 
     def neighborhood(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
         """Clusters of the tokens, and everyone's nearest ones.
@@ -55,7 +59,7 @@ class AFFStage(nn.Module):
         near = max(round(self.neighborhood_size / size), 1)
         if count <= self.neighborhood_size:
             near = -(-count // size)
-        return build_neighborhood(
+        where = (
             tokens.xy,
             tokens.batch_index(),
             tokens.offsets.diff(),
@@ -64,9 +68,15 @@ class AFFStage(nn.Module):
             size,
             near,
         )
+        if self.tie_order == 'published':
+            return published_neighborhood(*where)
+        return build_neighborhood(*where)
 
     def forward(self, tokens: TokenSet, neighborhood: Neighborhood) -> tuple[Tensor, TokenSet]:
-        """Features ``(T, C)`` in cluster order, and the tokens with their normed features."""
+        """Features ``(T, C)`` in cluster order, and the tokens with their normed features.
+
+        With ``tie_order='published'`` those too are in cluster order.
+        """
         x = neighborhood.to_clusters(tokens.feats)
         # Only the reference takes the pairs' geometry from outside.
         geometry = (
@@ -80,4 +90,6 @@ class AFFStage(nn.Module):
             else:
                 x = block(x, neighborhood, geometry)
         out = x if self.norm is None else self.norm(x)
+        if self.tie_order == 'published':
+            return x, replace(tokens, feats=out, xy=neighborhood.xy)
         return x, tokens.with_feats(neighborhood.to_tokens(out))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Distances are compared for at most this many (token, cluster) pairs at a time.
-_PAIRS_PER_CHUNK = 1 << 22
+from .bucket_search import nearest_points
+from .nearest_tokens import nearest_tokens
 
 
 def snake_anchor(rank: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,33 +107,39 @@ def cluster_starts(counts: Tensor, total: int, cluster_size: int) -> Tensor:
     return torch.where(image < batch_size, row, total)
 
 
+def cluster_centers(
+    xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Mean places of all clusters that exist, ``(C, 2)`` float64, and how many an image has."""
+    # Sums over rows by prefix sums: exact, as coordinates are integers.
+    prefix = torch.nn.functional.pad(xy.to(torch.float64).cumsum(0), (0, 0, 1, 0))
+    counts = tuple(-(-length // cluster_size) for length in lengths)
+    start = start[: sum(counts) + 1]
+    members = start[1:] - start[:-1]
+    return (prefix[start[1:]] - prefix[start[:-1]]) / members[:, None], counts
+
+
 def nearest_clusters(
     xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int, num_neighbors: int
 ) -> Tensor:
     """See :func:`mmseg_arta.ops.nearest_clusters`."""
-    total = xy.shape[0]
+    centers, counts = cluster_centers(xy, start, lengths, cluster_size)
     width = min(num_neighbors, start.shape[0] - 1)
-    nearest = torch.full((total, width), -1, dtype=torch.int64, device=xy.device)
-    places = xy.to(torch.float64)
-    # Sums over rows by prefix sums: exact, as coordinates are integers.
-    prefix = torch.nn.functional.pad(places.cumsum(0), (0, 0, 1, 0))
-    members = (start[1:] - start[:-1]).clamp(min=1)
-    centers = (prefix[start[1:]] - prefix[start[:-1]]) / members[:, None]
+    image, places = image_index(lengths, xy.device), xy.to(torch.float64)
+    return nearest_points(centers, image_index(counts, xy.device), places, image, width)
 
-    row = first = 0
-    for length in lengths:
-        clusters = -(-length // cluster_size)
-        own = centers[first : first + clusters]
-        chunk = max(_PAIRS_PER_CHUNK // max(clusters, 1), 1)
-        for begin in range(row, row + length, chunk):
-            end = min(begin + chunk, row + length)
-            delta = places[begin:end, None] - own
-            distance = delta.square().sum(-1)
-            for rank in range(min(width, clusters)):
-                # argmin returns the first of equal values: the lowest cluster.
-                index = distance.argmin(1, keepdim=True)
-                nearest[begin:end, rank] = index[:, 0] + first
-                distance.scatter_(1, index, torch.inf)
-        row += length
-        first += clusters
-    return nearest
+
+def image_index(counts: tuple[int, ...], device: torch.device) -> Tensor:
+    """Image ``(sum(counts),)`` int64 of every row, of rows per image."""
+    images = torch.arange(len(counts), device=device)
+    each = torch.tensor(counts, dtype=torch.int64, device=device)
+    return images.repeat_interleave(each, output_size=sum(counts))
+
+
+def compare_all_clusters(
+    xy: Tensor, start: Tensor, lengths: tuple[int, ...], cluster_size: int, num_neighbors: int
+) -> Tensor:
+    """What :func:`mmseg_arta.ops.nearest_clusters` is by definition, by comparing all pairs."""
+    centers, counts = cluster_centers(xy, start, lengths, cluster_size)
+    width = min(num_neighbors, start.shape[0] - 1)
+    return nearest_tokens(xy, lengths, centers, counts, width)

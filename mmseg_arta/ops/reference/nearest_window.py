@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ...structures import TokenSet
-from . import nearest_tokens as reference
+from .bucket_search import best
+from .clusters import image_index
 
 # Cells to either side of a place that are looked at, one after the other.
 _REACHES = (1, 3)
@@ -21,8 +22,8 @@ _REACHES = (1, 3)
 # Then rows of cells above and below.
 _BANDS = (7, 31)
 
-# Pairs of places and cells or tokens at a time.
-_PAIRS_PER_CHUNK = 1 << 22
+# Pairs of places and cells or tokens at a time; they should stay in the processor's cache.
+_PAIRS_PER_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class _Lattice:
         table: ``(B, rows, columns)`` int64 row of the token in every cell, -1 for none.
         by_cell: ``(T,)`` int64 rows of the tokens, in raster order of their cells.
         before: ``(cells + 1,)`` int64 how many tokens lie in earlier cells.
+        members: ``(B, N)`` int64 rows of the tokens of every image, -1 for none.
         centers: ``(T, 2)`` float64.
         unit: side of a cell.
     """
@@ -40,6 +42,7 @@ class _Lattice:
     table: Tensor
     by_cell: Tensor
     before: Tensor
+    members: Tensor
     centers: Tensor
     unit: int
 
@@ -53,10 +56,14 @@ class _Lattice:
         code = (level.batch_index() * rows + y) * cols + x
         table[code] = torch.arange(len(level), device=table.device)
         before = torch.nn.functional.pad((table >= 0).cumsum(0), (1, 0))
+        lanes = torch.arange(max(level.lengths, default=0), device=x.device)
+        members = level.offsets[:-1, None] + lanes
+        members.masked_fill_(members >= level.offsets[1:, None], -1)
         return cls(
             table.view(level.batch_size, rows, cols),
             code.argsort(),
             before,
+            members,
             level.centers().to(torch.float64),
             unit,
         )
@@ -73,9 +80,7 @@ def nearest_tokens(
     """Rows ``(P, k)``, see :func:`mmseg_arta.ops.nearest_tokens`."""
     places = places.detach().to(torch.float64)
     nearest = torch.full((places.shape[0], k), -1, dtype=torch.int64, device=places.device)
-    counts = torch.tensor(place_lengths, device=places.device)
-    image = torch.arange(len(counts), device=places.device)
-    image = image.repeat_interleave(counts, output_size=len(places))
+    image = image_index(place_lengths, places.device)
     lattice = _Lattice.of(level)
     rows = lattice.table.shape[1]
 
@@ -83,9 +88,11 @@ def nearest_tokens(
     steps = [(_window, reach, (2 * reach + 1) ** 2) for reach in _REACHES]
     steps += [(_band, reach, (2 * reach + 1) * 2 * k) for reach in _BANDS if reach < rows]
     steps += [(_band, None, rows * 2 * k)]
+    # They must look at fewer than all tokens.
+    longest = lattice.members.shape[1]
+    steps = [step for step in steps if step[2] < longest] + [(_whole_image, None, longest)]
     for search, reach, candidates in steps:
-        # They must be fewer than all tokens.
-        if len(left) == 0 or candidates >= max(level.lengths):
+        if len(left) == 0 or candidates == 0:
             break
         decided = []
         for some in left.split(max(_PAIRS_PER_CHUNK // candidates, 1)):
@@ -93,11 +100,6 @@ def nearest_tokens(
             nearest[some] = torch.where(sure[:, None], found, -1)
             decided.append(sure)
         left = left[~torch.cat(decided)]
-    if len(left):
-        counts = torch.bincount(image[left], minlength=len(counts)).tolist()
-        nearest[left] = reference.nearest_tokens(
-            places[left], tuple(counts), lattice.centers, level.lengths, k
-        )
     return nearest
 
 
@@ -113,7 +115,7 @@ def _window(
     inside = (x >= 0) & (x < cols) & (y >= 0) & (y < rows)
     cell = (image[:, None] * rows + y.clamp(0, rows - 1)) * cols + x.clamp(0, cols - 1)
     found = lattice.table.flatten()[cell].masked_fill_(~inside, -1)
-    nearest, farthest = _best(found, places, lattice, k)
+    nearest, farthest = best(found, places, lattice.centers, k)
     # The place is at most half a cell from the window's middle.
     return nearest, farthest < ((reach + 0.5) * lattice.unit) ** 2
 
@@ -138,21 +140,15 @@ def _band(
     inside &= ((y >= 0) & (y < rows))[..., None]
     near = near.clamp_(0, max(len(lattice.by_cell) - 1, 0))
     found = lattice.by_cell[near].masked_fill_(~inside, -1).flatten(1)
-    nearest, farthest = _best(found, places, lattice, k)
+    nearest, farthest = best(found, places, lattice.centers, k)
     if reach is None:
         return nearest, torch.ones_like(farthest, dtype=torch.bool)
     return nearest, farthest < ((reach + 0.5) * lattice.unit) ** 2
 
 
-def _best(found: Tensor, places: Tensor, lattice: _Lattice, k: int) -> tuple[Tensor, Tensor]:
-    """The nearest of candidates ``(P, M)`` and the squared distance of the last of them."""
-    squared = (lattice.centers[found.clamp(min=0)] - places[:, None]).square_().sum(-1)
-    squared.masked_fill_(found < 0, torch.inf)
-    nearest = []
-    for _ in range(k):
-        least = squared.amin(1)
-        # Of equal distances the lowest row.
-        row = found.masked_fill(squared > least[:, None], lattice.table.numel()).amin(1)
-        nearest.append(row)
-        squared.masked_fill_(found == row[:, None], torch.inf)
-    return torch.stack(nearest, 1), least
+def _whole_image(
+    places: Tensor, image: Tensor, lattice: _Lattice, reach: int | None, k: int
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_window`, among all tokens of the image."""
+    nearest, farthest = best(lattice.members[image], places, lattice.centers, k)
+    return nearest, torch.ones_like(farthest, dtype=torch.bool)

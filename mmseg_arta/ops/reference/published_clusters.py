@@ -27,21 +27,21 @@ def published_sort_key(
     rows, cols = rows_b[batch], cols_b[batch]
     places = xy.to(torch.float32)
     step = torch.stack((width / cols.double(), height / rows.double()), 1).to(torch.float32)
-    last = rows * cols - 1
+    zero, last = torch.zeros_like(rows), rows * cols - 1
 
-    cell = (places / step).floor().to(torch.int64)
-    col, row = torch.minimum(cell[:, 0], cols - 1), torch.minimum(cell[:, 1], rows - 1)
+    col, row = (places / step).floor().to(torch.int64).unbind(1)
     rank = row * cols + torch.where(row % 2 == 0, col, cols - 1 - col)
 
     def anchor(index: Tensor) -> Tensor:
         anchor_row, anchor_col = snake_anchor(index, rows, cols)
-        return torch.stack((anchor_col, anchor_row), 1) * step + (step - 1) / 2
+        # The order of these steps decides how they round.
+        return torch.stack((anchor_col, anchor_row), 1) * step + step / 2 - 0.5
 
     # The curve's ends are continued in the direction they have.
+    start, end = anchor(zero), anchor(last)
     before, after = anchor(rank - 1), anchor(rank + 1)
-    zero = torch.zeros_like(rank)
-    before = torch.where((rank == 0)[:, None], 2 * anchor(zero) - anchor(zero + 1), before)
-    after = torch.where((rank == last)[:, None], 2 * anchor(last) - anchor(last - 1), after)
+    before = torch.where((rank == 0)[:, None], start - (anchor(zero + 1) - start), before)
+    after = torch.where((rank == last)[:, None], end + (end - anchor(last - 1)), after)
     ratio = (places - before).square().sum(1) / ((places - after).square().sum(1) + 1e-5)
     return rank * (ratio.max() + 1) + ratio if len(ratio) else ratio
 
@@ -54,17 +54,23 @@ def published_neighborhood(
     canvas: tuple[int, int],
     cluster_size: int,
     num_neighbors: int,
-    arrival: Tensor,
+    arrival: Tensor | None = None,
 ) -> Neighborhood:
     """As :func:`mmseg_arta.ops.build_neighborhood`, with the published key and ties.
 
     Args:
         arrival: ``(T,)`` int64 tokens in the order in which the published code has them,
-            which decides between equal keys; images may be interleaved.
+            which decides between equal keys; images may be interleaved. None for the published
+            call itself: an unstable sort of the rows of ``xy``, equally many of every image
+            one after the other. Which of equal keys it puts first is left to PyTorch.
     """
     key = published_sort_key(xy, batch, counts, canvas, cluster_size)
-    order = arrival[torch.sort(key[arrival], stable=True).indices]
-    order = order[torch.sort(batch[order], stable=True).indices]
+    if arrival is None:
+        order = torch.sort(key.view(len(lengths), -1, 1), dim=1).indices.flatten()
+        order = order + batch * lengths[0]
+    else:
+        order = arrival[torch.sort(key[arrival], stable=True).indices]
+        order = order[torch.sort(batch[order], stable=True).indices]
     start = cluster_starts(counts, xy.shape[0], cluster_size)
     inverse = torch.empty_like(order)
     inverse[order] = torch.arange(order.shape[0], device=order.device)
