@@ -3,7 +3,14 @@
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
 from .neighborhood import Neighborhood
-from .token_set import FINEST_PATCH, TokenSet, batch_index, full_grid, offsets_from_lengths
+from .token_set import (
+    FINEST_PATCH,
+    TokenSet,
+    at_least_one,
+    batch_index,
+    full_grid,
+    offsets_from_lengths,
+)
 
 __all__ = [
     'FINEST_PATCH',
@@ -13,6 +20,7 @@ __all__ = [
     'Neighborhood',
     'TokenMaps',
     'TokenSet',
+    'at_least_one',
     'batch_index',
     'full_grid',
     'offsets_from_lengths',

@@ -47,10 +47,18 @@ class Neighborhood:
         """Cluster order back to token order, ``(T, ...)``."""
         return rows.index_select(0, self.inverse)
 
-    @cached_property
+    @property
     def members(self) -> tuple[Tensor, Tensor]:
         """Rows of every cluster ``(K, cluster_size)`` int64 and which of them exist (bool)."""
+        # A compiler merges equal computations itself, and does not trace the lock of a cache.
+        return self._list_members() if torch.compiler.is_compiling() else self._listed
+
+    @cached_property
+    def _listed(self) -> tuple[Tensor, Tensor]:
+        return self._list_members()
+
+    def _list_members(self) -> tuple[Tensor, Tensor]:
         lanes = torch.arange(self.cluster_size, device=self.start.device)
         rows = self.start[:-1, None] + lanes
         valid = rows < self.start[1:, None]
-        return rows.clamp_(max=max(self.order.shape[0] - 1, 0)), valid
+        return rows.clamp_(max=torch.sym_max(self.order.shape[0] - 1, 0)), valid

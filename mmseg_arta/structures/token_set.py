@@ -125,6 +125,16 @@ class TokenSet:
         )
 
 
+def at_least_one(rows: Tensor) -> Tensor:
+    """Rows ``(T, ...)`` for indices to point into: if ``T`` is 0, one of zeros.
+
+    A compiled graph serves all ``T``, so there a row of zeros always follows the others.
+    """
+    if not torch.compiler.is_compiling() and rows.shape[0]:
+        return rows
+    return torch.cat((rows, rows.new_zeros((1, *rows.shape[1:]))))
+
+
 def full_grid(batch: int, grid: tuple[int, int], patch_size: int, device: torch.device) -> Tensor:
     """Coordinates ``(batch * rows * columns, 2)`` int32 of every patch of a grid, raster order."""
     unit = max(patch_size // FINEST_PATCH, 1)

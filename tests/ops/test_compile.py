@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.backends.registry import lookup_backend
 
-from mmseg_arta.models import ARTA
+from mmseg_arta.models import ARTA, SparseMask2FormerHead
+from mmseg_arta.models.layers import ClusterAttention
 from mmseg_arta.ops import (
     balanced_clusters,
     cluster_attention,
@@ -15,6 +22,7 @@ from mmseg_arta.ops import (
     neighborhood_merge,
     point_deform_attention,
 )
+from mmseg_arta.structures import MixedTokens
 from tests.helpers import some_tokens
 from tests.ops import (
     test_cpu_cluster_attention,
@@ -31,55 +39,237 @@ NANO = dict(
     num_heads=(2, 2, 2, 1),
     mlp_ratio=2.0,
 )
+# Without the refinement stage.
+SHORT = NANO | dict(refinement_depths=(1,))
 IMAGES = 12
+COARSE_GRID = (4, 5)
+SIZE = (128, 160)
 
 
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
 
-def halved_by_scores(images: torch.Tensor) -> ARTA:
+class Graphs:
+    """A compiler's back end that counts the graphs it is given, and the calls in them."""
+
+    def __init__(self, name: str = 'eager') -> None:
+        self.compile = lookup_backend(name)
+        self.count = 0
+        self.calls: Counter[str] = Counter()
+
+    def __call__(self, graph, inputs):
+        self.count += 1
+        self.calls.update(str(n.target) for n in graph.graph.nodes if n.op == 'call_function')
+        return self.compile(graph, inputs)
+
+    def of(self, part: str) -> int:
+        """Calls of functions whose names hold ``part``."""
+        return sum(number for name, number in self.calls.items() if part in name)
+
+
+def breaks() -> int:
+    return sum(torch._dynamo.utils.counters['graph_break'].values())
+
+
+def different_images() -> list[torch.Tensor]:
+    return [torch.randn(1, 3, *SIZE) * (1 + i) for i in range(IMAGES)]
+
+
+def halved_by_scores(images: list[torch.Tensor], arch: dict[str, Any] = NANO) -> ARTA:
     """A model whose thresholds select half of all candidates, so that images differ."""
     torch.manual_seed(0)
     policy = dict(type='ThresholdAllocation', thresholds=(0.5, 0.5, 0.5))
-    model = ARTA(NANO, allocation=policy).eval()
-    for index in range(3):
-        scores = model(images).rounds[index].scores
-        thresholds = list(model.policy.thresholds)
-        thresholds[index] = float(scores.median())
-        model.policy.thresholds = tuple(thresholds)
+    model = ARTA(arch, allocation=policy).eval()
+    with torch.no_grad():
+        for index in range(3):
+            scores = model(torch.cat(images)).rounds[index].scores
+            thresholds = list(model.policy.thresholds)
+            thresholds[index] = float(scores.median())
+            model.policy.thresholds = tuple(thresholds)
     return model
 
 
+def assert_same(found: MixedTokens, expected: MixedTokens) -> None:
+    assert found.canvas == expected.canvas and found.image_size == expected.image_size
+    for mine, truth in zip(found.levels, expected.levels, strict=True):
+        assert mine.lengths == truth.lengths and mine.grid == truth.grid
+        assert torch.equal(mine.xy, truth.xy) and torch.equal(mine.offsets, truth.offsets)
+        torch.testing.assert_close(mine.feats, truth.feats)
+    for mine, truth in zip(found.rounds, expected.rounds, strict=True):
+        assert mine.selected_lengths == truth.selected_lengths
+        assert torch.equal(mine.selected, truth.selected)
+        torch.testing.assert_close(mine.scores, truth.scores)
+
+
+def lengths(tokens: MixedTokens) -> tuple[tuple[int, ...], ...]:
+    return tuple(level.lengths for level in tokens.levels)
+
+
 @torch.no_grad()
-def test_the_compiled_model_equals_eager_for_all_token_counts():
-    images = torch.cat([torch.randn(1, 3, 128, 160) * (1 + i) for i in range(IMAGES)])
+def test_one_graph_without_breaks_serves_all_token_counts_and_sizes():
+    images = different_images()
     model = halved_by_scores(images)
-    graphs, ops = [], set()
-
-    def backend(graph, inputs):
-        calls = [str(node.target) for node in graph.graph.nodes if node.op == 'call_function']
-        graphs.append(len(calls))
-        ops.update(calls)
-        return graph.forward
-
-    compiled = torch.compile(model, backend=backend, dynamic=True)
-    compiled(images[:1])
-    captured = list(graphs)
-    # More than bookkeeping was captured: attention, linear layers, embeddings.
-    assert len(captured) >= 4 and sum(captured) > 100
-    assert any('cluster_attention_cpu' in op for op in ops)
+    graphs = Graphs()
+    # Raises at any break.
+    compiled = torch.compile(model, backend=graphs, fullgraph=True, dynamic=True)
+    # PyTorch itself sets images of so many pixels apart that convolutions treat them otherwise.
+    sizes = ((100, 158), (160, 128), (97, 131))
     seen = set()
-    for image in images.split(1):
+    for image in (*images, *(torch.randn(1, 3, *size) for size in sizes)):
         expected, found = model(image), compiled(image)
-        seen.add(tuple(level.lengths for level in expected.levels))
-        for mine, truth in zip(found.levels, expected.levels, strict=True):
-            assert mine.lengths == truth.lengths and torch.equal(mine.xy, truth.xy)
-            torch.testing.assert_close(mine.feats, truth.feats)
-    assert len(seen) >= IMAGES - 2
+        seen.add(lengths(expected))
+        assert_same(found, expected)
+        assert graphs.count == 1
+    assert len(seen) >= IMAGES and breaks() == 0
+    # All of the model is in the graph.
+    kinds = Counter(type(module) for module in model.modules())
+    assert graphs.of('cluster_attention') == kinds[ClusterAttention] == 5
+    # Position embeddings are linear inside the attention.
+    assert graphs.of('linear') == kinds[nn.Linear] - kinds[ClusterAttention]
+    assert graphs.of('layer_norm') == kinds[nn.LayerNorm]
+    assert graphs.of('gather_patches') == graphs.of('balanced_clusters') == 3
+    # The host learns the counts once a round, inside the graph.
+    assert graphs.of('_assert_scalar') > 0 and sum(graphs.calls.values()) > 400
+
+
+@torch.no_grad()
+def test_plain_compilation_settles_after_two_images():
+    images = different_images()
+    model = halved_by_scores(images, SHORT)
+    graphs = Graphs()
+    compiled = torch.compile(model, backend=graphs)
+    for image in images[:2]:
+        compiled(image)
+    before = graphs.count
+    assert graphs.of('cluster_attention') >= 3
+    # Only where the host learns the counts: the scores' frame of every round, and its callers.
+    reasons = torch._dynamo.utils.counters['graph_break']
+    assert reasons and all('_local_scalar_dense' in reason for reason in reasons), reasons
+    for image in images:
+        assert_same(compiled(image), model(image))
+    assert graphs.count == before
+
+
+class SelectTruth:
+    """Selects what the ground truth marks: any number of tokens."""
+
+    def check_rounds(self, rounds: int) -> None:
+        pass
+
+    def __call__(self, candidates, round_index: int, training: bool) -> torch.Tensor:
+        return candidates.truth > 0.5
+
+
+def marks(counts: Sequence[int]) -> list[torch.Tensor]:
+    """Maps of patches of 32, 16 and 8 px that mark so many of the children of marked ones."""
+    maps, possible = [], torch.ones(1, *COARSE_GRID, dtype=torch.bool)
+    for count in counts:
+        places = possible.flatten().nonzero()[:, 0]
+        chosen = places[torch.randperm(len(places))[:count]]
+        marked = torch.zeros_like(possible).flatten().index_fill(0, chosen, True)
+        maps.append(marked.view_as(possible).float())
+        possible = maps[-1].bool().repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return maps
+
+
+FEW = ((3, 5, 7), (0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1), (2, 1, 4), (20, 80, 320))
+
+
+@torch.no_grad()
+def test_no_new_graph_for_no_token_or_one():
+    torch.manual_seed(0)
+    model = ARTA(NANO, allocation=SelectTruth()).eval()
+    graphs = Graphs()
+    compiled = torch.compile(model, backend=graphs, fullgraph=True)
+    image = torch.randn(1, 3, *SIZE)
+    for counts in FEW:
+        maps = marks(counts)
+        found = compiled(image, maps)
+        assert lengths(found)[1:] == tuple((4 * count,) for count in counts)
+        assert_same(found, model(image, maps))
+    assert graphs.count == 1
+
+
+@torch.no_grad()
+def test_late_choices_under_a_budget_are_in_the_graph():
+    torch.manual_seed(0)
+    policy = dict(
+        type='ReconsideringAllocation',
+        policy=dict(type='BudgetAllocation', tokens=150, thresholds=(-0.1, -0.1, -0.1)),
+    )
+    model = ARTA(SHORT, allocation=policy).eval()
+    graphs = Graphs()
+    compiled = torch.compile(model, backend=graphs, fullgraph=True)
+    seen = set()
+    for image in different_images()[:3]:
+        tokens = compiled(image)
+        assert_same(tokens, model(image))
+        seen.add(lengths(tokens))
+        assert len(tokens.rounds) == 6 and sum(map(sum, lengths(tokens))) <= 150
+    assert len(seen) > 1 and graphs.count == 1
+
+
+def test_training_is_one_graph_too():
+    images = different_images()
+    model = halved_by_scores(images, SHORT).train()
+    parameters = dict(model.named_parameters())
+    graphs = Graphs('aot_eager')
+    compiled = torch.compile(model, backend=graphs, fullgraph=True)
+
+    def gradients(tokens: MixedTokens) -> tuple[torch.Tensor, ...]:
+        torch.manual_seed(2)
+        outputs = [level.feats for level in tokens.levels]
+        outputs += [allocated.scores for allocated in tokens.rounds]
+        weights = [torch.randn_like(output) for output in outputs]
+        return torch.autograd.grad(outputs, parameters.values(), weights)
+
+    seen = set()
+    for pair in (torch.cat(images[:2]), torch.cat(images[2:4])):
+        # Images drop blocks at random.
+        torch.manual_seed(1)
+        expected = model(pair)
+        torch.manual_seed(1)
+        found = compiled(pair)
+        seen.add(lengths(expected))
+        assert_same(found, expected)
+        pairs = zip(gradients(found), gradients(expected), strict=True)
+        for name, (mine, truth) in zip(parameters, pairs, strict=True):
+            torch.testing.assert_close(
+                mine, truth, atol=1e-4, rtol=1e-4, msg=lambda text, name=name: f'{name}: {text}'
+            )
+    assert len(seen) == 2 and graphs.count == 1
+
+
+@torch.no_grad()
+def test_encoder_and_decoder_are_one_graph():
+    torch.manual_seed(0)
+    model = ARTA(NANO, allocation=SelectTruth()).eval()
+    head = SparseMask2FormerHead(
+        in_channels=NANO['dims'],
+        num_classes=5,
+        dim=16,
+        num_queries=4,
+        pixel_decoder=dict(type='point', num_layers=1, num_heads=2, hidden=16),
+        transformer_decoder=dict(num_layers=3, num_heads=2, hidden=16),
+    ).eval()
+
+    def predict(image, maps):
+        return head(model(image, maps))
+
+    graphs = Graphs()
+    compiled = torch.compile(predict, backend=graphs, fullgraph=True)
+    images = torch.randn(2, 3, *SIZE)
+    for first, second in ((3, 1), (1, 1), (4, 2), (6, 5)):
+        pairs = zip(marks(FEW[first]), marks(FEW[second]), strict=True)
+        maps = [torch.cat(pair) for pair in pairs]
+        torch.testing.assert_close(compiled(images, maps), predict(images, maps))
+    assert graphs.count == 1
+    assert graphs.of('point_deform_attention') == 1 and graphs.of('neighborhood_merge') == 2
 
 
 def compiled_once(function):

@@ -7,6 +7,7 @@ from mmseg_arta.structures import (
     MixedTokens,
     TokenMaps,
     TokenSet,
+    at_least_one,
     batch_index,
     full_grid,
     offsets_from_lengths,
@@ -75,3 +76,13 @@ def test_tokens_of_finds_tokens_or_says_what_is_missing():
     assert tokens_of(maps) is tokens and isinstance(maps, list) and len(maps) == 1
     with pytest.raises(TypeError, match='TokensToMaps'):
         tokens_of([torch.zeros(1)])
+
+
+@pytest.mark.parametrize('rows', [0, 1, 3])
+def test_at_least_one_row_to_point_into(rows):
+    given = torch.randn(rows, 2)
+    found = at_least_one(given)
+    assert torch.equal(found, given if rows else torch.zeros(1, 2))
+    # One graph for any number: nothing in it depends on how many there are.
+    compiled = torch.compile(at_least_one, backend='eager', fullgraph=True)
+    assert torch.equal(compiled(given), torch.cat((given, torch.zeros(1, 2))))

@@ -124,7 +124,7 @@ def split_selected(
     """
     # A stable sort moves the selected rows to the front in their order, without
     # the host having to learn where they are.
-    rows = torch.sort((~selected).to(torch.uint8), stable=True).indices[:total]
+    rows = torch.sort((~selected).to(torch.uint8), stable=True).indices.narrow(0, 0, total)
     step = torch.tensor(_CORNERS, dtype=torch.int32, device=xy.device) * unit
     places = (xy.index_select(0, rows)[:, None] + step).view(-1, 2)
     parent = rows.repeat_interleave(4)

@@ -34,7 +34,7 @@ class OpenTokens:
     def rows(self) -> Tensor:
         """Rows of the open tokens, ascending; the host need not learn which they are."""
         first = torch.sort((~self.mask).to(torch.uint8), stable=True).indices
-        return first[: sum(self.lengths)]
+        return first.narrow(0, 0, sum(self.lengths))
 
     def of(self, level: TokenSet) -> TokenSet:
         """The open tokens of the level that the mask is of."""

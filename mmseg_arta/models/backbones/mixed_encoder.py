@@ -43,6 +43,10 @@ class MixedResolutionEncoder(BaseModule):
     tokens and passes the coarser ones on, joined with the same tokens' output of
     stage 1.
 
+    ``torch.compile(encoder, fullgraph=True)`` makes one graph for all token counts, the host
+    reading them once a round; without ``fullgraph`` that splits the graph (PyTorch 2.13). It
+    does not take ``tie_order='published'``, nor ``OracleAllocation`` in training.
+
     Args:
         arch: name of a published size, or a dict with the fields of
             :class:`~mmseg_arta.models.backbones.arch.MixedEncoderArch`. A single entry in
@@ -197,10 +201,10 @@ class MixedResolutionEncoder(BaseModule):
                 f'found {len(boundary_scores)}'
             )
         image_size = (image.shape[2], image.shape[3])
-        image = F.pad(
-            image, (0, -image.shape[3] % _COARSEST_PATCH, 0, -image.shape[2] % _COARSEST_PATCH)
-        )
-        canvas = (image.shape[2], image.shape[3])
+        # In whole patches, which is what compilers reason about token counts with.
+        rows, columns = (-(-side // _COARSEST_PATCH) for side in image_size)
+        canvas = (rows * _COARSEST_PATCH, columns * _COARSEST_PATCH)
+        image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
         hoods: dict[Any, Any] = {}
         if self.tie_order == 'published':
             hoods['arrival'] = PublishedOrder()
@@ -237,6 +241,8 @@ class MixedResolutionEncoder(BaseModule):
             if again:
                 missed = [blocks.skip for blocks in rounds]
                 reconsidering_round(state, self.allocators, missed, image, self.policy, truth)
+                # Tokens may have joined any level.
+                hoods.clear()
             else:
                 candidates, children, record = self.allocators[index](
                     state.levels[-1],
@@ -261,8 +267,7 @@ class MixedResolutionEncoder(BaseModule):
         feats = self.patch_embed(image)
         tokens = TokenSet.from_map(feats.transpose(1, 2).unflatten(2, grid), _COARSEST_PATCH)
         # Normalised by the largest coordinate that a coarse token has on this canvas.
-        extent = [float(n - 1) * tokens.unit for n in (grid[1], grid[0])]
-        position = sine_position(tokens.xy, feats.shape[2], (extent[0], extent[1]))
+        position = sine_position(tokens.xy, feats.shape[2], tokens.xy.amax(0))
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
 
     def _run_round(
@@ -296,10 +301,10 @@ class MixedResolutionEncoder(BaseModule):
         if self.tie_order == 'published':
             sizes = (self.arch.cluster_size, self.arch.num_neighbor_clusters)
             return hoods['arrival'].neighborhood(levels, canvas, *sizes)
-        # Clusters depend on places alone: a refinement round that sees the tokens of an
-        # allocation round uses its clusters. Tokens only ever join a level, so counts tell
-        # whether they are the same.
-        key = ('clusters', *(len(level) for level in levels))
+        # Clusters depend on places alone: a refinement round uses those of the allocation
+        # round that saw the same levels. Token counts would make no key in a compiled graph,
+        # which does not know them.
+        key = ('clusters', len(levels))
         if key not in hoods:
             hoods[key] = build_neighborhood(
                 torch.cat([level.xy for level in levels]),
@@ -316,7 +321,7 @@ class MixedResolutionEncoder(BaseModule):
     def _sample_places(
         levels: Sequence[TokenSet], canvas: tuple[int, int], hoods: dict[Any, Any]
     ) -> TokenPlaces:
-        key = ('samples', *(len(level) for level in levels))
+        key = ('samples', len(levels))
         if key not in hoods:
             hoods[key] = token_places(levels, canvas)
         return hoods[key]

@@ -83,39 +83,83 @@ class BudgetAllocation:
             )
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
-        keep = [
-            self._affordable(candidates, image, round_index)
-            for image in range(len(candidates.lengths))
-        ]
-        # All counts are known on the host, so nothing is read from the device.
-        wanted = torch.tensor(keep, dtype=torch.int64, device=candidates.scores.device)
+        if not candidates.present:
+            raise ValueError('BudgetAllocation needs to be told which tokens are present')
+        # Coarser tokens may stand for choice too.
+        mixed = candidates.level is not None
+        unit = 'tokens' if self.gflops is None else 'GFLOPs'
+        costs, plan = self.costs, (self.budget, unit, self.shape, round_index, mixed)
+        if torch.compiler.is_compiling():
+            # A graph has no values of its token counts to branch on.
+            present = [count for level in candidates.present for count in level]
+            price = (costs.tokens, costs.fixed, costs.pairs)
+            wanted = _planned(candidates.scores, candidates.lengths, present, *price, *plan)
+        else:
+            # All counts are known on the host, so nothing is read from the device.
+            keep = _affordable(candidates.lengths, candidates.present, costs, *plan)
+            wanted = torch.tensor(keep, dtype=torch.int64, device=candidates.scores.device)
         selected = segment_top(candidates.scores, candidates.batch, candidates.offsets, wanted)
         if self.thresholds is not None:
             selected = selected & candidates.above(self.thresholds, round_index)
         return selected
 
-    def _affordable(self, candidates: Candidates, image: int, round_index: int) -> int:
-        if not candidates.present:
-            raise ValueError('BudgetAllocation needs to be told which tokens are present')
-        counts = [level[image] for level in candidates.present]
-        spent = self.costs.total(counts)
-        if round_index == 0 and spent > self.budget:
-            unit = 'tokens' if self.gflops is None else 'GFLOPs'
-            raise ValueError(
-                f'BudgetAllocation: the budget of {self.budget:g} {unit} per image is below the '
-                f'{spent:g} that its {counts[0]} coarse tokens take'
-            )
-        child_costs = self.costs.tokens[round_index + 1 :]
-        if candidates.level is not None:
-            # Coarser tokens stand for choice too; count on the dearest children.
-            child_costs = (max(self.costs.tokens[1 : round_index + 2]), *child_costs[1:])
-        return plan_split(
-            candidates.lengths[image],
-            self.budget - spent,
-            child_costs,
-            self.shape[round_index:],
-        )
-
     def __repr__(self) -> str:
         budget = f'tokens={self.tokens}' if self.gflops is None else f'gflops={self.gflops}'
         return f'{type(self).__name__}({budget}, shape={self.shape}, thresholds={self.thresholds})'
+
+
+def _affordable(
+    lengths: Sequence[int],
+    present: Sequence[Sequence[int]],
+    costs: TokenCosts,
+    budget: float,
+    unit: str,
+    shape: Sequence[float],
+    round_index: int,
+    mixed: bool,
+) -> list[int]:
+    """How many candidates of every image a round may refine.
+
+    Args:
+        lengths: candidates per image.
+        present: tokens ``[level][image]`` so far.
+        costs: of the tokens.
+        budget: per image.
+        unit: that it is in, for messages.
+        shape: shares of the candidates that the rounds refine, up to a common factor.
+        round_index: 0 for the first round.
+        mixed: whether candidates are of several levels.
+    """
+    keep = []
+    for candidates, *counts in zip(lengths, *present, strict=True):
+        spent = costs.total(counts)
+        if round_index == 0 and spent > budget:
+            raise ValueError(
+                f'BudgetAllocation: the budget of {budget:g} {unit} per image is below the '
+                f'{spent:g} that its {counts[0]} coarse tokens take'
+            )
+        child_costs = costs.tokens[round_index + 1 :]
+        if mixed:
+            # Count on the dearest children.
+            child_costs = (max(costs.tokens[1 : round_index + 2]), *child_costs[1:])
+        keep.append(plan_split(candidates, budget - spent, child_costs, shape[round_index:]))
+    return keep
+
+
+@torch.library.custom_op(
+    'mmseg_arta::plan_budget',
+    mutates_args=(),
+    schema='(Tensor scores, SymInt[] lengths, SymInt[] present, float[] tokens, float fixed, '
+    'float pairs, float budget, str unit, float[] shape, int round_index, bool mixed) -> Tensor',
+)
+def _planned(scores, lengths, present, tokens, fixed, pairs, *plan):
+    images = len(lengths)
+    levels = [present[first : first + images] for first in range(0, len(present), images)]
+    costs = TokenCosts(tuple(tokens), fixed, pairs)
+    keep = _affordable(lengths, levels, costs, *plan)
+    return torch.tensor(keep, dtype=torch.int64, device=scores.device)
+
+
+@_planned.register_fake
+def _(scores, lengths, *rest):
+    return scores.new_empty((len(lengths),), dtype=torch.int64)

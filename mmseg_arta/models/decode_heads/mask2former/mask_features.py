@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -134,7 +135,10 @@ class CellTokens:
         order = torch.sort(image * 2 + ~seen, stable=True).indices
         first = torch.stack([level.offsets[:-1] for level in self.levels]).sum(0)
         per_image = zip(*(level.lengths for level in self.levels), strict=True)
-        width = min(max(sum(counts) for counts in per_image), self.grid[0] * self.grid[1])
+        width = torch.sym_min(
+            reduce(torch.sym_max, [sum(counts) for counts in per_image]),
+            self.grid[0] * self.grid[1],
+        )
         # Images with fewer seen tokens are filled up with rows that no cell looks up.
         slots = (first[:, None] + torch.arange(width, device=device)).clamp(max=len(order) - 1)
         place = torch.empty_like(order)

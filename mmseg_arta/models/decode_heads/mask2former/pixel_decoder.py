@@ -15,7 +15,7 @@ from ....ops import (
     nearest_tokens_of_cells,
     neighborhood_merge,
 )
-from ....structures import MixedTokens, TokenSet
+from ....structures import MixedTokens, TokenSet, at_least_one
 from ...layers import by_rows
 from .deform_layer import DeformEncoderLayer, PointDeformAttention, TokenPlaces
 from .point_conv import PointConv
@@ -157,10 +157,8 @@ class PointPixelDecoder(nn.Module):
         return tuple(level.with_feats(part) for level, part in zip(levels, parts, strict=True))
 
     def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:
-        centers, others = finest.centers(), coarser.centers()
+        centers, others = finest.centers(), at_least_one(coarser.centers())
         near = nearest_tokens(centers, finest.lengths, coarser, _SAMPLE_TOKENS)
-        if len(coarser) == 0:
-            others = others.new_zeros((1, 2))
         squared = (centers[:, None] - others[near.rows.clamp(min=0)]).square().sum(-1)
         share = inverse_distance_weights(squared, near.valid(), 3.0, self.floor, self.eps)
         above = neighborhood_merge(coarser.feats, near.rows, share[..., None])[:, 0]

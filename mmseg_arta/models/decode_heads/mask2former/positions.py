@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ....structures import FINEST_PATCH, TokenSet
+from ....structures import FINEST_PATCH, TokenSet, at_least_one
 from ...layers import sine_position
 
 #: 'canvas': by the canvas; 'max': by the largest coordinate the level has in the batch.
@@ -33,7 +33,7 @@ def token_positions(
     on what else is in the batch; 'max' is the published way.
     """
     centers = level.centers()
-    if normalize == 'canvas' or len(level) == 0:
+    if normalize == 'canvas':
         rows, cols = grid_of(canvas)
         return sine_position(centers, dim, (cols, rows))
-    return sine_position(centers, dim, centers.amax(0))
+    return sine_position(centers, dim, at_least_one(centers).amax(0))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....structures import at_least_one
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -26,9 +28,7 @@ class Memory:
 
     def padded(self, rows: Tensor) -> Tensor:
         """Packed ``(T, C)`` rows as ``(B, N, C)``, zero where there is no token."""
-        if rows.shape[0] == 0:
-            rows = F.pad(rows, (0, 0, 0, 1))
-        return rows[self.slots] * self.valid[..., None]
+        return at_least_one(rows)[self.slots] * self.valid[..., None]
 
 
 class QueryAttention(nn.Module):

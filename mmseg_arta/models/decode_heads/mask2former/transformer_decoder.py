@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
-from ....structures import TokenSet
+from ....structures import TokenSet, at_least_one
 from .cell_positions import LearnedCellPosition, SineCellPosition
 from .mask_features import CellTokens, MaskFeatures, central_cells
 from .pixel_decoder import PixelDecoderOutput
@@ -114,12 +115,7 @@ class MaskedTransformerDecoder(nn.Module):
                 factors += self.cell_position(cells)
         mask_feats = MaskFeatures(tuple(factors), cells.grid)
         memories = [self._memory(i, level, inputs.canvas) for i, level in enumerate(levels)]
-        centers = [
-            central_cells(level, cells.grid)
-            if len(level)
-            else level.xy.new_zeros((1, 4), dtype=torch.int64)
-            for level in levels
-        ]
+        centers = [at_least_one(central_cells(level, cells.grid)) for level in levels]
 
         # A query looks at the mean of its logits in a token's central cells: its product with
         # the mean feature, so every layer multiplies with tokens, not with cells.
@@ -157,10 +153,12 @@ class MaskedTransformerDecoder(nn.Module):
         value = level.feats + self.level_embed.weight[number]
         key = value + token_positions(level, self.dim, canvas, self.normalize)
         device = level.xy.device
-        slot = torch.arange(max(*level.lengths, 1), device=device)
+        # Sizes that a compiler cannot tell from one would be cases of their own.
+        least = 2 if torch.compiler.is_compiling() else 1
+        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
         offsets = level.offsets.long()
         valid = slot < offsets.diff()[:, None]
-        slots = (offsets[:-1, None] + slot).clamp(max=max(len(level) - 1, 0))
+        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
         return Memory(value, key, slots, valid)
 
 
