@@ -13,7 +13,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 # All kernels that touch features; the others run once per round and read coordinates.
-hot='attention_|deform_|merge_'
+hot='attention_|deform_|merge_|patches_'
 failed=0
 for source in csrc/cuda/*.cu; do
     name=$(basename "$source" .cu)

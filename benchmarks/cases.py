@@ -103,11 +103,31 @@ def cases(
             ),
             2 * pixels + size_of(xy, image_of),
         )
+    yield scores_case(size, batch, device)
     yield Case(
         'finest_token_map',
         'all levels',
         lambda: ops.finest_token_map(levels),
         canvas[0] * canvas[1] * batch * 8 + sum(size_of(level.xy) for level in levels),
+    )
+
+
+def scores_case(
+    size: tuple[int, int], batch: int, device: str, queries: int = 100, classes: int = 150
+) -> Case:
+    """The decoder's prediction, in float32, from masks at the finest patches."""
+    probs = torch.rand(batch, queries, classes, device=device)
+    rows, columns = size[0] // FINEST_PATCH, size[1] // FINEST_PATCH
+    logits = torch.randn(batch, queries, rows, columns, device=device)
+    pixels = batch * size[0] * size[1]
+    return Case(
+        'class_scores',
+        'prediction',
+        lambda: ops.class_scores(probs, logits, FINEST_PATCH, size),
+        size_of(probs, logits) + pixels * classes * 4,
+        pixels * queries * classes,
+        # Masks at the size of the image, before and after the sigmoid.
+        reference_bytes=2 * pixels * queries * 4,
     )
 
 

@@ -42,33 +42,33 @@ void write_sums(const ArtaAttention& p, const ArtaAttentionGrad& g, const double
 
 ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, void* lse) {
   const ArtaAttention& p = *problem;
-  const AttentionKernels& kernels = arta_attention_kernels(p.is_double);
+  const AttentionKernels& kernels = arta_attention_kernels(p.run);
   const int64_t parts = parts_of(p.total, ROWS_PER_PART);
-  const Workers scratch(kernels.scratch_bytes(p), arta::workers_for(parts, p.threads));
+  const Workers scratch(kernels.scratch_bytes(p), arta::workers_for(parts, p.run.threads));
   if (scratch.failed()) return ARTA_NO_MEMORY;
   auto job = [&](int64_t worker, int64_t part) {
     const int64_t begin = part * ROWS_PER_PART;
     kernels.forward(p, out, lse, begin, std::min(begin + ROWS_PER_PART, p.total), scratch[worker]);
   };
-  arta::parallel(parts, p.threads, job);
+  arta::parallel(parts, p.run.threads, job);
   return 0;
 }
 
 ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
                                              const ArtaAttentionGrad* grad) {
   const ArtaAttention& p = *problem;
-  const AttentionKernels& kernels = arta_attention_kernels(p.is_double);
+  const AttentionKernels& kernels = arta_attention_kernels(p.run);
   const int64_t row_parts = parts_of(p.total, ROWS_PER_PART);
   const int64_t cluster_parts = parts_of(p.clusters, CLUSTERS_PER_PART);
   const int64_t sum_size = p.heads * arta::HeadSums::size(p.dim);
 
   const Workers scratch(kernels.scratch_bytes(p),
-                        arta::workers_for(std::max(row_parts, cluster_parts), p.threads));
-  const auto delta = get<char>(p.total * p.heads * (p.is_double ? 8 : 4));
+                        arta::workers_for(std::max(row_parts, cluster_parts), p.run.threads));
+  const auto delta = get<char>(p.total * p.heads * (arta::is_double(p.run) ? 8 : 4));
   const auto sums = get<double>((row_parts + 1) * sum_size);
   arta::ReverseIndex<int32_t> attending;  // the rows that attend to every cluster
   if (scratch.failed() || !delta || !sums ||
-      !attending.build(p.total * p.num_neighbors, p.num_neighbors, p.clusters, p.threads,
+      !attending.build(p.total * p.num_neighbors, p.num_neighbors, p.clusters, p.run.threads,
                        [&](int64_t i) { return p.neighbors[i]; }))
     return ARTA_NO_MEMORY;
   std::fill(sums.get(), sums.get() + (row_parts + 1) * sum_size, 0.0);
@@ -78,7 +78,7 @@ ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
     kernels.backward_rows(p, *grad, delta.get(), sums.get() + part * sum_size, begin,
                           std::min(begin + ROWS_PER_PART, p.total), scratch[worker]);
   };
-  arta::parallel(row_parts, p.threads, rows);
+  arta::parallel(row_parts, p.run.threads, rows);
 
   auto clusters = [&](int64_t worker, int64_t part) {
     const int64_t begin = part * CLUSTERS_PER_PART;
@@ -86,12 +86,12 @@ ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
                               begin, std::min(begin + CLUSTERS_PER_PART, p.clusters),
                               scratch[worker]);
   };
-  arta::parallel(cluster_parts, p.threads, clusters);
+  arta::parallel(cluster_parts, p.run.threads, clusters);
 
   double* all = sums.get() + row_parts * sum_size;
   for (int64_t part = 0; part < row_parts; ++part)
     for (int64_t i = 0; i < sum_size; ++i) all[i] += sums[part * sum_size + i];
-  if (p.is_double)
+  if (arta::is_double(p.run))
     write_sums<double>(p, *grad, all);
   else
     write_sums<float>(p, *grad, all);

@@ -204,8 +204,7 @@ void backward_block(const View v, const Gradients g, real* delta, int64_t begin,
     const Head<NV> head(v, h);
     const int dim = head.dim;
     real* blank_sums = s.blank_sums + h * 2 * dim;
-    Vec bias_sums[6];
-    for (int f = 0; f < 6; ++f) bias_sums[f] = s.bias_sums[h * 6 + f];
+    Vec* bias_sums = s.bias_sums + h * 6;
     for (int r = 0; r < rows; ++r) {
       const int64_t row = begin + r, at = row * v.q_stride + h * dim;
       const Tile* tiles = s.tiles + r * v.tiles;
@@ -214,15 +213,17 @@ void backward_block(const View v, const Gradients g, real* delta, int64_t begin,
       const real lse = g.lse[row * v.heads + h];
       const real own = dot<NV>(grad, g.forward + at, dim);
       delta[row * v.heads + h] = own;
+      Vec row_sums[6] = {};  // by rows first: fewer digits are lost where the sums nearly cancel
       for (int t = 0; t < count[r]; ++t) {
         const real* pair = geometry + t * GEOMETRY;
         const Vec p = exponential(head.logits(pair, tiles[t], query) - lse);
         Vec ds = p * (head.value_products(tiles[t], grad) - own);
         if (tiles[t].count < LANES) ds = keep_first(ds, tiles[t].count, 0);
         store(s.weights + t * LANES, ds);
-        for (int f = 0; f < FEATURES; ++f) bias_sums[f] += ds * load(pair + f * LANES);
-        bias_sums[FEATURES] += ds;
+        for (int f = 0; f < FEATURES; ++f) row_sums[f] += ds * load(pair + f * LANES);
+        row_sums[FEATURES] += ds;
       }
+      for (int f = 0; f < 6; ++f) bias_sums[f] += row_sums[f];
       sum_rows<NV>(tiles, count[r], s.weights, head.key, head.stride, dim, s.row);
 
       const real logit = head.blank_logit(query), held = head.clamped(logit);
@@ -233,7 +234,6 @@ void backward_block(const View v, const Gradients g, real* delta, int64_t begin,
       add_scaled<NV>(ds * head.scale, query, dim, blank_sums);
       add_scaled<NV>(p, grad, dim, blank_sums + dim);
     }
-    for (int f = 0; f < 6; ++f) s.bias_sums[h * 6 + f] = bias_sums[f];
   }
 }
 

@@ -21,9 +21,9 @@ constexpr int64_t QUERIES_PER_PART = 64;
 
 ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
   const ArtaDeform& p = *problem;
-  const DeformKernels& kernels = arta_deform_kernels(p.is_double);
+  const DeformKernels& kernels = arta_deform_kernels(p.run);
   const int64_t parts = arta::parts_of(p.queries, QUERIES_PER_PART);
-  const arta::Workers scratch(kernels.scratch_bytes(p), arta::workers_for(parts, p.threads));
+  const arta::Workers scratch(kernels.scratch_bytes(p), arta::workers_for(parts, p.run.threads));
   if (scratch.failed()) return ARTA_NO_MEMORY;
   std::atomic<bool> valid{true};
   auto job = [&](int64_t worker, int64_t part) {
@@ -31,7 +31,7 @@ ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
     const int64_t end = std::min(begin + QUERIES_PER_PART, p.queries);
     if (!kernels.forward(p, out, begin, end, scratch[worker])) valid = false;
   };
-  arta::parallel(parts, p.threads, job);
+  arta::parallel(parts, p.run.threads, job);
   return valid ? 0 : ARTA_BAD_INDEX;
 }
 
@@ -40,8 +40,8 @@ ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
 ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
                                                   const ArtaDeformGrad* grad) {
   const ArtaDeform& p = *problem;
-  const DeformKernels& kernels = arta_deform_kernels(p.is_double);
-  const arta::Workers scratch(kernels.scratch_bytes(p), arta::workers_for(p.heads, p.threads));
+  const DeformKernels& kernels = arta_deform_kernels(p.run);
+  const arta::Workers scratch(kernels.scratch_bytes(p), arta::workers_for(p.heads, p.run.threads));
   const auto power = arta::get<double>(p.heads);
   if (scratch.failed() || !power) return ARTA_NO_MEMORY;
   std::fill(power.get(), power.get() + p.heads, 0.0);
@@ -49,10 +49,10 @@ ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
   auto job = [&](int64_t worker, int64_t head) {
     if (!kernels.backward(p, *grad, head, &power[head], scratch[worker])) valid = false;
   };
-  arta::parallel(p.heads, p.threads, job);
+  arta::parallel(p.heads, p.run.threads, job);
   double sum = 0;
   for (int64_t head = 0; head < p.heads; ++head) sum += power[head];
-  if (p.is_double)
+  if (arta::is_double(p.run))
     *static_cast<double*>(grad->grad_power) = sum;
   else
     *static_cast<float*>(grad->grad_power) = static_cast<float>(sum);

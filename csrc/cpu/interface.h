@@ -2,47 +2,19 @@
 //
 // Every pointer is to a dense row-major array. Functions return 0, 1 when they could not get
 // memory, or 2 when an index lies outside its array; results are then incomplete.
-// mmseg_arta/ops/cpu/interface.py declares the same structures: keep both in step, and raise the
-// version whenever either changes.
+// mmseg_arta/ops/cpu/interface.py declares the same: keep both in step, and raise the version
+// whenever either changes.
 #pragma once
 
-#include <cstdint>
+typedef void ArtaWide;  // float or double, as `real`
 
-#define ARTA_CPU_VERSION 3
+#include "../problems.h"
 
-#if defined(__GNUC__)
-#define ARTA_API extern "C" __attribute__((visibility("default")))
-#else
-#define ARTA_API extern "C"
-#endif
-
+#define ARTA_CPU_VERSION 4
 #define ARTA_NO_MEMORY 1
 #define ARTA_BAD_INDEX 2
 
 extern "C" {
-
-// Local attention of T tokens in H heads of `dim` channels to the members of their nearest
-// clusters and to one blank token. `real` below is float, or double if `is_double`.
-struct ArtaAttention {
-  const void* q;               // real (T, H, dim)
-  const void* kv;              // real (T, H, 2, dim)
-  const void* bias_weight;     // real (H, 5): dx, dy, distance, sin, cos
-  const void* bias_bias;       // real (H,)
-  const void* blank_k;         // real (H, dim)
-  const void* blank_v;         // real (H, dim)
-  const int32_t* xy;           // (T, 2)
-  const int64_t* start;        // (K + 1,) first row of every cluster
-  const int64_t* neighbors;    // (T, N) clusters, negative for none
-  int64_t total;               // T
-  int64_t clusters;            // K
-  int64_t heads;               // H
-  int64_t dim;
-  int64_t num_neighbors;       // N
-  int64_t cluster_size;        // rows of a cluster at most
-  double blank_clamp;          // bound on the blank token's logit; infinity for none
-  int64_t is_double;
-  int64_t threads;
-};
 
 // What the forward pass leaves and the backward pass returns.
 struct ArtaAttentionGrad {
@@ -57,67 +29,12 @@ struct ArtaAttentionGrad {
   void* grad_blank_v;          // real (H, dim)
 };
 
-// Deformable attention of Q queries in H heads: P samples in each of L levels, every sample
-// interpolated from the k tokens that are nearest to its cell.
-struct ArtaDeform {
-  const void* value;           // real (V, H, dim)
-  const void* centers;         // real (V, 2)
-  const int64_t* nearest;      // (L, B, rows, columns, k) rows of value, negative for none
-  const int64_t* batch;        // (Q,)
-  const void* location;        // real (Q, H, L, P, 2)
-  const void* weight;          // real (Q, H, L, P)
-  const void* power;           // real (1,) of the squared distance
-  int64_t values;              // V
-  int64_t queries;             // Q
-  int64_t heads;               // H
-  int64_t dim;
-  int64_t levels;              // L
-  int64_t points;              // P
-  int64_t images;              // B
-  int64_t rows;
-  int64_t columns;
-  int64_t k;
-  double floor;                // lower bound on the squared distance
-  double eps;
-  int64_t is_double;
-  int64_t threads;
-};
-
 struct ArtaDeformGrad {
   const void* grad_out;        // real (Q, H, dim)
   void* grad_value;            // real (V, H, dim)
   void* grad_location;         // real (Q, H, L, P, 2)
   void* grad_weight;           // real (Q, H, L, P)
   void* grad_power;            // real (1,)
-};
-
-// Sums of the k neighbours of T places with M sets of weights.
-struct ArtaMerge {
-  const void* feats;           // real (V, C)
-  const int64_t* rows;         // (T, k) rows of feats, negative for none
-  const void* weights;         // real (T, k, M)
-  int64_t values;              // V
-  int64_t places;              // T
-  int64_t k;
-  int64_t sets;                // M
-  int64_t dim;                 // C
-  int64_t is_double;
-  int64_t threads;
-};
-
-// Square patches of B images with C channels, `item` bytes a number.
-struct ArtaPatches {
-  const int32_t* xy;           // (T, 2) corners of the patches in units of `unit` pixels
-  const int64_t* batch;        // (T,)
-  int64_t total;               // T
-  int64_t images;              // B
-  int64_t channels;            // C
-  int64_t height;              // a multiple of size
-  int64_t width;               // a multiple of size
-  int64_t size;                // side of a patch in pixels, a multiple of unit
-  int64_t unit;
-  int64_t item;                // 1, 2, 4 or 8
-  int64_t threads;
 };
 
 // Class scores of the pixels of B images: over Q queries, the sum of class probability x sigmoid
@@ -134,8 +51,7 @@ struct ArtaScores {
   int64_t width;
   double step_y;               // cells per pixel
   double step_x;
-  int64_t is_double;
-  int64_t threads;
+  ArtaRun run;
 };
 
 }  // extern "C"

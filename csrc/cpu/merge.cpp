@@ -32,9 +32,9 @@ void each_part(int64_t count, int64_t threads, const Job& job) {
 
 ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
   const ArtaMerge& p = *problem;
-  const MergeKernels& kernels = arta_merge_kernels(p.is_double);
+  const MergeKernels& kernels = arta_merge_kernels(p.run);
   std::atomic<bool> valid{true};
-  each_part(p.places, p.threads, [&](int64_t begin, int64_t end) {
+  each_part(p.places, p.run.threads, [&](int64_t begin, int64_t end) {
     if (!kernels.forward(p, out, begin, end)) valid = false;
   });
   return valid ? 0 : ARTA_BAD_INDEX;
@@ -43,15 +43,15 @@ ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
 ARTA_API int arta_neighborhood_merge_backward(const ArtaMerge* problem, const void* grad_out,
                                               void* grad_feats, void* grad_weights) {
   const ArtaMerge& p = *problem;
-  const MergeKernels& kernels = arta_merge_kernels(p.is_double);
+  const MergeKernels& kernels = arta_merge_kernels(p.run);
   arta::ReverseIndex<int64_t> pairs;
-  if (!pairs.build(p.places * p.k, 1, p.values, p.threads, [&](int64_t i) { return p.rows[i]; }))
-    return ARTA_NO_MEMORY;
+  const auto row = [&](int64_t i) { return p.rows[i]; };
+  if (!pairs.build(p.places * p.k, 1, p.values, p.run.threads, row)) return ARTA_NO_MEMORY;
   std::atomic<bool> valid{true};
-  each_part(p.places, p.threads, [&](int64_t begin, int64_t end) {
+  each_part(p.places, p.run.threads, [&](int64_t begin, int64_t end) {
     if (!kernels.backward_weights(p, grad_out, grad_weights, begin, end)) valid = false;
   });
-  each_part(p.values, p.threads, [&](int64_t begin, int64_t end) {
+  each_part(p.values, p.run.threads, [&](int64_t begin, int64_t end) {
     kernels.backward_feats(p, grad_out, grad_feats, pairs.first.get(), pairs.items.get(), begin,
                            end);
   });

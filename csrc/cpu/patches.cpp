@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "dispatch.h"
 #include "interface.h"
 #include "memory.h"
 #include "parallel.h"
@@ -66,7 +67,7 @@ int gather(const ArtaPatches& p, const T* image, T* patches) {
         copy(from + y * p.width, s.plane, p.channels, p.size, to + y * p.size * p.channels);
     }
   };
-  arta::parallel(arta::parts_of(p.total, s.per_part), p.threads, job);
+  arta::parallel(arta::parts_of(p.total, s.per_part), p.run.threads, job);
   return valid ? 0 : ARTA_BAD_INDEX;
 }
 
@@ -82,7 +83,7 @@ int scatter(const ArtaPatches& p, const T* grad_patches, T* grad_image) {
     if (place < 0) valid = false;
     return place;
   };
-  if (!tokens.build(p.total, 1, places, p.threads, number)) return ARTA_NO_MEMORY;
+  if (!tokens.build(p.total, 1, places, p.run.threads, number)) return ARTA_NO_MEMORY;
   auto job = [&](int64_t, int64_t part) {
     const int64_t end = std::min((part + 1) * s.per_part, places);
     for (int64_t place = part * s.per_part; place < end; ++place) {
@@ -98,7 +99,7 @@ int scatter(const ArtaPatches& p, const T* grad_patches, T* grad_image) {
           }
     }
   };
-  arta::parallel(arta::parts_of(places, s.per_part), p.threads, job);
+  arta::parallel(arta::parts_of(places, s.per_part), p.run.threads, job);
   return valid ? 0 : ARTA_BAD_INDEX;
 }
 
@@ -120,7 +121,7 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
 
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           void* grad_image) {
-  if (problem->item == 8)
+  if (arta::is_double(problem->run))
     return scatter(*problem, static_cast<const double*>(grad_patches),
                    static_cast<double*>(grad_image));
   return scatter(*problem, static_cast<const float*>(grad_patches),

@@ -21,14 +21,14 @@ constexpr int64_t ROWS_PER_PART = 8;
 
 ARTA_API int arta_class_scores(const ArtaScores* problem, void* out) {
   const ArtaScores& p = *problem;
-  const ScoreKernels& kernels = arta_scores_kernels(p.is_double);
-  const int64_t size = p.is_double ? sizeof(double) : sizeof(float);
+  const ScoreKernels& kernels = arta_scores_kernels(p.run);
+  const int64_t size = arta::is_double(p.run) ? sizeof(double) : sizeof(float);
   const int64_t per_image = kernels.packed(p) * size;
   const auto weights = arta::get<char>(per_image * p.images);
   const int64_t per_height = arta::parts_of(p.height, ROWS_PER_PART);
   const int64_t parts = p.images * per_height;
   const arta::Workers scratch(static_cast<size_t>(kernels.scratch(p)),
-                              arta::workers_for(parts, p.threads));
+                              arta::workers_for(parts, p.run.threads));
   if (!weights || scratch.failed()) return ARTA_NO_MEMORY;
   const int64_t numbers = p.images * p.classes * p.height * p.width;
   arta::prefer_large_pages(out, static_cast<size_t>(numbers * size));
@@ -39,6 +39,6 @@ ARTA_API int arta_class_scores(const ArtaScores* problem, void* out) {
     kernels.rows(p, weights.get() + image * per_image, out, image, begin,
                  std::min(begin + ROWS_PER_PART, p.height), scratch[worker]);
   };
-  arta::parallel(parts, p.threads, job);
+  arta::parallel(parts, p.run.threads, job);
   return 0;
 }

@@ -16,6 +16,16 @@ struct Geometry {
     sine = dy * inverse;
     cosine = dx * inverse;
   }
+
+  // Adds to the sums of a bias' gradient: five features, and 1.
+  __device__ __forceinline__ void add(float step, float (&sums)[6]) const {
+    sums[0] += step * dx;
+    sums[1] += step * dy;
+    sums[2] += step * distance;
+    sums[3] += step * sine;
+    sums[4] += step * cosine;
+    sums[5] += step;
+  }
 };
 
 // The relative position bias of one head.

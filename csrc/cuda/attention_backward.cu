@@ -14,10 +14,13 @@ template <class T, int L>
 using RowsLayout = Layout<T, L, sizeof(T) == 4 ? 4 : 1>;
 
 template <class T, int L>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 2)
     attention_backward_rows_kernel(const ArtaAttention p, const ArtaAttentionGrad g) {
   using Own = RowsLayout<T, L>;
   constexpr int N = Own::N, R = Own::R, KEPT = Dealt<L>::KEPT;
+  // A half type's rounded output makes delta wrong by a little, the same for all pairs of a token.
+  // Their steps nearly cancel in the biases' gradients, which therefore take that back again.
+  constexpr bool ROUNDED = sizeof(T) < sizeof(float);
   const int lane = threadIdx.x % 32, inside = lane % L, group = lane / L;
   const int64_t warp = (blockIdx.x * static_cast<int64_t>(THREADS) + threadIdx.x) / 32;
   const int heads = static_cast<int>(p.heads), dim = static_cast<int>(p.dim);
@@ -41,6 +44,7 @@ __global__ void __launch_bounds__(THREADS)
 
   for (int64_t first = part * Own::W; first < p.total; first += PARTS * Own::W) {
     float query[R][N], grad[R][N], sum[R][N], lse[R], delta[R];
+    float exact[R], weights[R][6] = {};  // of ROUNDED: delta, and weights times features
     int2 place[R];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
@@ -57,7 +61,6 @@ __global__ void __launch_bounds__(THREADS)
       // A token that is not there has no weights.
       lse[r] = exists ? g.lse[row * heads + head] : INFINITY;
       delta[r] = group_sum<L>(product(grad[r], out));
-      if (exists && !idle && inside == 0) g.delta[row * heads + head] = delta[r];
 #pragma unroll
       for (int c = 0; c < N; ++c) query[r][c] *= scale;
       const float logit = group_sum<L>(product(query[r], key));
@@ -66,6 +69,7 @@ __global__ void __launch_bounds__(THREADS)
       // A logit that the clamp holds does not move.
       const float along = group_sum<L>(product(grad[r], value)) - delta[r];
       const float step = held == logit ? weight * along : 0.0f;
+      exact[r] = inside == 0 ? weight * (along + delta[r]) : 0.0f;
 #pragma unroll
       for (int c = 0; c < N; ++c) {
         sum[r][c] = step * key[c];
@@ -99,13 +103,12 @@ __global__ void __launch_bounds__(THREADS)
             const float weight = counts ? __expf(s[i] + bias(geometry) - lse[r]) : 0.0f;
             s[i] = weight * (along[i] - delta[r]);
             // Where several lanes keep one row, the first one counts it.
-            const float step = inside % Dealt<L>::LANES_PER_ROW == 0 ? s[i] : 0.0f;
-            bias_sums[0] += step * geometry.dx;
-            bias_sums[1] += step * geometry.dy;
-            bias_sums[2] += step * geometry.distance;
-            bias_sums[3] += step * geometry.sine;
-            bias_sums[4] += step * geometry.cosine;
-            bias_sums[5] += step;
+            const bool first_lane = inside % Dealt<L>::LANES_PER_ROW == 0;
+            geometry.add(first_lane ? s[i] : 0.0f, bias_sums);
+            if (ROUNDED && first_lane) {
+              geometry.add(weight, weights[r]);
+              exact[r] += weight * along[i];
+            }
           }
 #pragma unroll
           for (int i = 0; i < TILE; ++i) {
@@ -119,6 +122,13 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
     for (int r = 0; r < R; ++r) {
       const int64_t row = first + token + r;
+      if (ROUNDED) {
+        exact[r] = group_sum<L>(exact[r]);
+#pragma unroll
+        for (int f = 0; f < 6; ++f) bias_sums[f] += (delta[r] - exact[r]) * weights[r][f];
+        delta[r] = exact[r];
+      }
+      if (row < p.total && !idle && inside == 0) g.delta[row * heads + head] = delta[r];
 #pragma unroll
       for (int c = 0; c < N; ++c) sum[r][c] *= scale;
       if (row < p.total && !idle && active)
@@ -243,7 +253,7 @@ template <class T, int L>
 int launch_rows(const ArtaAttention& p, const ArtaAttentionGrad& g) {
   using Own = RowsLayout<T, L>;
   const int64_t warps = (p.heads + Own::HEADS - 1) / Own::HEADS * PARTS;
-  ARTA_LAUNCH((attention_backward_rows_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.stream, p, g);
+  ARTA_LAUNCH((attention_backward_rows_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.run.stream, p, g);
   return status();
 }
 
@@ -251,7 +261,7 @@ template <class T, int L>
 int launch_clusters(const ArtaAttention& p, const ArtaAttentionGrad& g) {
   const int64_t tiles = (p.cluster_size + TILE - 1) / TILE;
   const int64_t warps = p.clusters * tiles * ((p.heads + 1) / 2);
-  ARTA_LAUNCH((attention_backward_clusters_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.stream, p, g);
+  ARTA_LAUNCH((attention_backward_clusters_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.run.stream, p, g);
   return status();
 }
 
@@ -265,7 +275,7 @@ ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
   const ArtaAttentionGrad& g = *grad;
   if (p.num_neighbors > MOST_NEIGHBORS) return ARTA_CUDA_UNSUPPORTED;
   if (p.heads == 0) return 0;
-  return with_type(p.type, [&](auto number) {
+  return with_type(p.run.type, [&](auto number) {
     using T = decltype(number);
     int code = ARTA_CUDA_UNSUPPORTED;
     switch (lanes_for<T>(p.dim)) {

@@ -123,7 +123,7 @@ int launch(const ArtaAttention& p, void* out, float* lse) {
   using Own = Layout<T, L>;
   const int64_t head_sets = (p.heads + Own::HEADS - 1) / Own::HEADS;
   const int64_t warps = (p.total + Own::W - 1) / Own::W * head_sets;
-  ARTA_LAUNCH((attention_forward_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.stream, p, static_cast<T*>(out), lse);
+  ARTA_LAUNCH((attention_forward_kernel<T, L>), blocks_for(warps, THREADS / 32), THREADS, 0, p.run.stream, p, static_cast<T*>(out), lse);
   return status();
 }
 
@@ -133,7 +133,7 @@ ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, flo
   const ArtaAttention& p = *problem;
   if (p.num_neighbors > MOST_NEIGHBORS) return ARTA_CUDA_UNSUPPORTED;
   if (p.total == 0 || p.heads == 0) return 0;
-  return with_type(p.type, [&](auto number) {
+  return with_type(p.run.type, [&](auto number) {
     using T = decltype(number);
     switch (lanes_for<T>(p.dim)) {
       case 4: return launch<T, 4>(p, out, lse);

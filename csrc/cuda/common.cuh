@@ -120,8 +120,8 @@ inline unsigned blocks_for(int64_t count, int64_t per_block) {
 template <class Call>
 int with_type(int64_t type, const Call& call) {
   switch (type) {
-    case ARTA_FLOAT: return call(float{});
-    case ARTA_HALF: return call(__half{});
+    case ARTA_FLOAT32: return call(float{});
+    case ARTA_FLOAT16: return call(__half{});
     case ARTA_BFLOAT16: return call(__nv_bfloat16{});
   }
   return ARTA_CUDA_UNSUPPORTED;

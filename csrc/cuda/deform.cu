@@ -240,7 +240,7 @@ int lanes_for(int64_t dim) {
 // Calls `call(T{}, lanes)`, lanes a constant, for the problem's number type and channels.
 template <class Call>
 int with_lanes(const ArtaDeform& p, const Call& call) {
-  return with_type(p.type, [&](auto number) {
+  return with_type(p.run.type, [&](auto number) {
     using T = decltype(number);
     switch (lanes_for<T>(p.dim)) {
       case 4: return call(number, std::integral_constant<int, 4>{});
@@ -264,7 +264,7 @@ ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
     const int64_t bytes = THREADS / L * 2 * 4 * p.levels * p.points * p.k;
     if (bytes > MOST_SHARED) return ARTA_CUDA_UNSUPPORTED;
     ARTA_LAUNCH((deform_forward_kernel<T, L>), blocks_for(p.queries * p.heads, THREADS / L),
-                THREADS, static_cast<size_t>(bytes), p.stream, p, static_cast<T*>(out));
+                THREADS, static_cast<size_t>(bytes), p.run.stream, p, static_cast<T*>(out));
     return status();
   });
 }
@@ -279,7 +279,7 @@ ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
     const int64_t bytes = THREADS / L * 3 * 4 * p.levels * p.points * p.k;
     if (bytes > MOST_SHARED) return ARTA_CUDA_UNSUPPORTED;
     ARTA_LAUNCH((deform_backward_kernel<T, L>), blocks_for(p.queries * p.heads, THREADS / L),
-                THREADS, static_cast<size_t>(bytes), p.stream, p, *grad);
+                THREADS, static_cast<size_t>(bytes), p.run.stream, p, *grad);
     return status();
   });
 }
@@ -292,7 +292,7 @@ ARTA_API int arta_deform_return(const ArtaDeform* problem, const ArtaDeformGrad*
     using T = decltype(number);
     constexpr int L = decltype(lanes)::value;
     ARTA_LAUNCH((deform_return_kernel<T, L>), blocks_for(p.values * p.heads, THREADS / L), THREADS,
-                0, p.stream, p, *grad, first, pairs, grad_value);
+                0, p.run.stream, p, *grad, first, pairs, grad_value);
     return status();
   });
 }

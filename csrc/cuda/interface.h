@@ -2,45 +2,19 @@
 //
 // Every pointer is to a dense row-major array on the device. Functions start kernels and do not
 // wait. They return 0, ARTA_CUDA_UNSUPPORTED for sizes that the kernels do not have, or a CUDA
-// error code plus ARTA_CUDA_ERROR. mmseg_arta/ops/cuda/interface.py declares the same structures:
-// keep both in step, and raise the version whenever either changes.
+// error code plus ARTA_CUDA_ERROR. mmseg_arta/ops/cuda/interface.py declares the same: keep both in
+// step, and raise the version whenever either changes.
 #pragma once
 
-#include <cstdint>
+typedef float ArtaWide;
 
-#define ARTA_CUDA_VERSION 1
+#include "../problems.h"
+
+#define ARTA_CUDA_VERSION 2
 #define ARTA_CUDA_UNSUPPORTED 1
 #define ARTA_CUDA_ERROR 1000
 
-#define ARTA_API extern "C" __attribute__((visibility("default")))
-
 extern "C" {
-
-// Number types of `real` below.
-enum ArtaType { ARTA_FLOAT = 0, ARTA_HALF = 1, ARTA_BFLOAT16 = 2 };
-
-// Local attention of T tokens in H heads of `dim` channels to the members of their nearest
-// clusters and to one blank token.
-struct ArtaAttention {
-  const void* q;             // real (T, H, dim)
-  const void* kv;            // real (T, H, 2, dim)
-  const float* bias_weight;  // (H, 5): dx, dy, distance, sin, cos
-  const float* bias_bias;    // (H,)
-  const float* blank_k;      // (H, dim)
-  const float* blank_v;      // (H, dim)
-  const int32_t* xy;         // (T, 2)
-  const int64_t* start;      // (K + 1,) first row of every cluster
-  const int64_t* neighbors;  // (T, N) clusters, negative for none
-  int64_t total;             // T
-  int64_t clusters;          // K
-  int64_t heads;             // H
-  int64_t dim;
-  int64_t num_neighbors;     // N
-  int64_t cluster_size;      // rows of a cluster at most
-  double blank_clamp;        // bound on the blank token's logit; infinity for none
-  int64_t type;              // ArtaType
-  void* stream;
-};
 
 // What the forward pass leaves and the backward pass returns.
 struct ArtaAttentionGrad {
@@ -56,32 +30,6 @@ struct ArtaAttentionGrad {
                              // parts: bias_weight, bias_bias, blank_k, blank_v
 };
 
-// Deformable attention of Q queries in H heads: P samples in each of L levels, every sample
-// interpolated from the k tokens that are nearest to its cell.
-struct ArtaDeform {
-  const void* value;         // real (V, H, dim)
-  const float* centers;      // (V, 2)
-  const int64_t* nearest;    // (L, B, rows, columns, k) rows of value, negative for none
-  const int64_t* batch;      // (Q,)
-  const float* location;     // (Q, H, L, P, 2)
-  const float* weight;       // (Q, H, L, P)
-  const float* power;        // (1,) of the squared distance
-  int64_t values;            // V
-  int64_t queries;           // Q
-  int64_t heads;             // H
-  int64_t dim;
-  int64_t levels;            // L
-  int64_t points;            // P
-  int64_t images;            // B
-  int64_t rows;
-  int64_t columns;
-  int64_t k;
-  double floor;              // lower bound on the squared distance
-  double eps;
-  int64_t type;              // ArtaType
-  void* stream;
-};
-
 struct ArtaDeformGrad {
   const void* grad_out;      // real (Q, H, dim)
   float* grad_value;         // (V, H, dim), zero before; or null to leave it to arta_deform_return
@@ -92,21 +40,7 @@ struct ArtaDeformGrad {
   float* shares;             // (Q, H, L, P, k) its weight
 };
 
-// Sums of the k neighbours of T places with M sets of weights.
-struct ArtaMerge {
-  const void* feats;         // real (V, C)
-  const int64_t* rows;       // (T, k) rows of feats, negative for none
-  const void* weights;       // real (T, k, M)
-  int64_t values;            // V
-  int64_t places;            // T
-  int64_t k;
-  int64_t sets;              // M
-  int64_t dim;               // C
-  int64_t type;              // ArtaType
-  void* stream;
-};
-
-// Points of several images in grids of side x side buckets; see nearest.cu.
+// Points of several images in grids of side x side buckets; see places.cu.
 struct ArtaGrid {
   const double* points;      // (N, 2) sorted by image and bucket
   const int64_t* index;      // (N,) what a point is called
@@ -160,8 +94,11 @@ ARTA_API int arta_cluster_keys(const int32_t* xy, const int64_t* batch, const in
 
 ARTA_API int arta_nearest(const ArtaGrid* problem);
 
-// `image` (B, C, height, width) of numbers of `item` bytes; `patches` (T, size * size * C).
-ARTA_API int arta_gather_patches(const void* image, const int32_t* xy, const int64_t* batch,
-                                 int64_t total, int64_t channels, int64_t height, int64_t width,
-                                 int64_t size, int64_t unit, int64_t item, void* patches,
-                                 void* stream);
+// `image` (B, C, height, width); `patches` (T, size * size * C), channels fastest. Of a patch that
+// lies outside the image all numbers are 0.
+ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches);
+// `grad_image` real (B, C, height, width). The patches of place n, counted row by row over all
+// images, are tokens[first[n]:first[n + 1]].
+ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
+                                          const int64_t* first, const int64_t* tokens,
+                                          void* grad_image);

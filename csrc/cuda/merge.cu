@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(THREADS)
 // Calls `call(T{}, N)` with N numbers of 16 bytes where the channels divide into them, else 1.
 template <class Call>
 int with_width(const ArtaMerge& p, const Call& call) {
-  return with_type(p.type, [&](auto number) {
+  return with_type(p.run.type, [&](auto number) {
     constexpr int N = 16 / sizeof(number);
     return p.dim % N ? call(number, std::integral_constant<int, 1>{})
                      : call(number, std::integral_constant<int, N>{});
@@ -104,7 +104,7 @@ ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
     using T = decltype(number);
     constexpr int N = decltype(width)::value;
     ARTA_LAUNCH((merge_forward_kernel<T, N>), blocks_for(p.places * p.dim / N, THREADS), THREADS, 0,
-                p.stream, p, static_cast<T*>(out));
+                p.run.stream, p, static_cast<T*>(out));
     return status();
   });
 }
@@ -119,10 +119,10 @@ ARTA_API int arta_neighborhood_merge_backward(const ArtaMerge* problem, const vo
     const T* grad = static_cast<const T*>(grad_out);
     if (p.values && p.dim)
       ARTA_LAUNCH((merge_feats_kernel<T, N>), blocks_for(p.values * p.dim / N, THREADS), THREADS, 0,
-                  p.stream, p, grad, first, pairs, static_cast<T*>(grad_feats));
+                  p.run.stream, p, grad, first, pairs, static_cast<T*>(grad_feats));
     if (p.places && p.k)
       ARTA_LAUNCH((merge_weights_kernel<T, N>), blocks_for(p.places * p.k, THREADS / 32), THREADS,
-                  0, p.stream, p, grad, static_cast<T*>(grad_weights));
+                  0, p.run.stream, p, grad, static_cast<T*>(grad_weights));
     return status();
   });
 }

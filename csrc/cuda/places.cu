@@ -1,4 +1,4 @@
-// Where tokens are: keys of balanced clusters, nearest points, pixels of patches.
+// Where tokens are: keys of balanced clusters, nearest points.
 //
 // Compiled without contraction of products and sums: keys and distances must round as separate
 // operations do, or ties would fall differently.
@@ -162,31 +162,6 @@ __global__ void __launch_bounds__(THREADS) nearest_kernel(const ArtaGrid p) {
     if (j < k) p.nearest[place * k + j] = found.index[j] == INT64_MAX ? -1 : found.index[j];
 }
 
-template <class T>
-__global__ void __launch_bounds__(THREADS)
-    gather_patches_kernel(const T* image, const int32_t* xy, const int64_t* batch, int64_t total,
-                          int64_t channels, int64_t height, int64_t width, int64_t size,
-                          int64_t unit, T* patches) {
-  const int64_t item = blockIdx.x * static_cast<int64_t>(THREADS) + threadIdx.x;
-  const int64_t numbers = size * size * channels, token = item / numbers;
-  if (token >= total) return;
-  const int64_t channel = item % channels, pixel = item % numbers / channels;
-  const int64_t side = size / unit;
-  const int64_t x = xy[2 * token] / side * size + pixel % size;
-  const int64_t y = xy[2 * token + 1] / side * size + pixel / size;
-  patches[item] = image[((batch[token] * channels + channel) * height + y) * width + x];
-}
-
-template <class T>
-int gather(const void* image, const int32_t* xy, const int64_t* batch, int64_t total,
-           int64_t channels, int64_t height, int64_t width, int64_t size, int64_t unit,
-           void* patches, void* stream) {
-  ARTA_LAUNCH((gather_patches_kernel<T>), blocks_for(total * size * size * channels, THREADS),
-              THREADS, 0, stream, static_cast<const T*>(image), xy, batch, total, channels, height,
-              width, size, unit, static_cast<T*>(patches));
-  return status();
-}
-
 template <int K>
 int search(const ArtaGrid& p) {
   ARTA_LAUNCH((nearest_kernel<K>), blocks_for(p.total, THREADS), THREADS, 0, p.stream, p);
@@ -215,16 +190,4 @@ ARTA_API int arta_nearest(const ArtaGrid* problem) {
   if (p.k <= 9) return search<9>(p);
   if (p.k <= 16) return search<16>(p);
   return ARTA_CUDA_UNSUPPORTED;
-}
-
-ARTA_API int arta_gather_patches(const void* image, const int32_t* xy, const int64_t* batch,
-                                 int64_t total, int64_t channels, int64_t height, int64_t width,
-                                 int64_t size, int64_t unit, int64_t item, void* patches,
-                                 void* stream) {
-  if (total * channels == 0) return 0;
-  const auto run = item == 1   ? gather<uint8_t>
-                   : item == 2 ? gather<uint16_t>
-                   : item == 4 ? gather<uint32_t>
-                               : gather<uint64_t>;
-  return run(image, xy, batch, total, channels, height, width, size, unit, patches, stream);
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -136,6 +137,19 @@ def _devices(name: str) -> tuple[str, ...]:
 def _chosen(
     op: str, device: str, dtype: torch.dtype, unsupported: tuple[tuple[str, str], ...]
 ) -> str:
+    # All that a choice depends on and that may change while the process runs.
+    state = (os.environ.get(ENV), triton.interpreted(), cpu_library.PATH, cuda_library.PATH)
+    return _remembered(op, device, dtype, unsupported, state)
+
+
+@lru_cache(maxsize=256)
+def _remembered(
+    op: str,
+    device: str,
+    dtype: torch.dtype,
+    unsupported: tuple[tuple[str, str], ...],
+    state: tuple[object, ...],
+) -> str:
     return explain(op, device, dtype, dict(unsupported))[0]
 
 
@@ -151,6 +165,21 @@ def chosen_backend(op: str, tensor: Tensor, unsupported: tuple[tuple[str, str], 
         RuntimeError: if ``MMSEG_ARTA_OPS`` forces a back end that cannot be used here.
     """
     return _chosen(op, tensor.device.type, tensor.dtype, unsupported)
+
+
+def number_types(backend: str, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype]:
+    """Number types that a back end takes: of features, and of what takes more digits.
+
+    On GPUs half types are read as they are and summed in float32; elsewhere they are converted.
+    """
+    wide = torch.promote_types(dtype, torch.float32)
+    return (dtype if backend in ('cuda', 'triton') else wide), wide
+
+
+def converted(dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors in a number type."""
+    # Asking first is several times as fast as a conversion that has nothing to do.
+    return tuple(tensor if tensor.dtype == dtype else tensor.to(dtype) for tensor in tensors)
 
 
 def uses_reference(op: str, tensor: Tensor) -> bool:

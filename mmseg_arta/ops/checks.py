@@ -31,6 +31,17 @@ def floating(**tensors: Tensor) -> None:
             raise ValueError(f'{name} must hold floating-point numbers, found {tensor.dtype}')
 
 
+def real(**tensors: Tensor) -> None:
+    """All tensors hold integers or floating-point numbers.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise ValueError(f'{name} must hold real numbers, found {tensor.dtype}')
+
+
 def int64(**tensors: Tensor) -> None:
     """All tensors hold 64-bit integers.
 

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .backend import chosen_backend
-from .cpu import class_scores as cpu
+from .backend import chosen_backend, number_types
 from .reference import class_scores as reference
-
-_BACKENDS = {'reference': reference, 'cpu': cpu}
+from .registered import class_scores as registered
 
 
 def class_scores(
@@ -52,12 +50,15 @@ def class_scores(
             f'size must be from 1 to {covered} (height, width), what the masks cover; '
             f'found {tuple(size)}'
         )
-    kind = torch.promote_types(class_probs.dtype, torch.float32)
     chosen = chosen_backend('class_scores', class_probs)
     if torch.is_grad_enabled() and (class_probs.requires_grad or mask_logits.requires_grad):
         # Predictions are not trained on; whoever asks for gradients gets them from PyTorch.
         chosen = 'reference'
-    backend = _BACKENDS[chosen]
+    kind, _ = number_types(chosen, class_probs.dtype)
+    probs, logits = class_probs.to(kind), mask_logits.to(kind)
     with torch.autocast(class_probs.device.type, enabled=False):
-        out = backend.class_scores(class_probs.to(kind), mask_logits.to(kind), cell, size)
+        if chosen == 'reference':
+            out = reference.class_scores(probs, logits, cell, size)
+        else:
+            out = registered.forward(probs, logits, cell, *size, chosen)
     return out.to(class_probs.dtype)

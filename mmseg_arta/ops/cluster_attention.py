@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from ..structures import Neighborhood
 from . import checks
-from .backend import chosen_backend
-from .cpu import cluster_attention as cpu
+from .backend import chosen_backend, converted, number_types
 from .cuda import cluster_attention as cuda
 from .reference import cluster_attention as reference
-from .triton import cluster_attention as triton
-
-_BACKENDS = {'cpu': cpu, 'cuda': cuda, 'triton': triton}
+from .registered import cluster_attention as registered
 
 
 def cluster_attention(
@@ -44,7 +43,8 @@ def cluster_attention(
             round; computed when not given.
 
     Returns:
-        ``(T, H, d)`` in cluster order.
+        ``(T, H, d)`` in cluster order, in the number type of ``q``. Parameters may have another
+        one, such as float32 beside features in half precision.
 
     Raises:
         ValueError: if shapes, number types or devices do not fit together.
@@ -73,10 +73,20 @@ def cluster_attention(
         )
     unsupported = (('cuda', cuda.unsupported(q, neighborhood.neighbors.shape[1])),)
     chosen = chosen_backend('cluster_attention', q, unsupported)
-    if chosen != 'reference':
-        return _BACKENDS[chosen].cluster_attention(
-            q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp
+    if chosen == 'reference':
+        out = reference.cluster_attention(
+            q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp, geometry
         )
-    return reference.cluster_attention(
-        q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp, geometry
+        return out.to(q.dtype)
+    real, wide = number_types(chosen, q.dtype)
+    out, _ = registered.forward(
+        *converted(real, q, kv),
+        *converted(wide, bias_weight, bias_bias, blank_k, blank_v),
+        neighborhood.xy,
+        neighborhood.start,
+        neighborhood.neighbors,
+        neighborhood.cluster_size,
+        math.inf if blank_clamp is None else float(blank_clamp),
+        chosen,
     )
+    return converted(q.dtype, out)[0]

@@ -8,11 +8,9 @@ from torch import Tensor
 from ..structures import Neighborhood
 from . import checks
 from .backend import chosen_backend
-from .cpu import clusters as cpu
 from .cuda import places as cuda
 from .reference import clusters as reference
-
-_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda}
+from .registered import places as registered
 
 
 def balanced_clusters(
@@ -52,8 +50,10 @@ def balanced_clusters(
             f'xy must be ({batch.shape[0]}, 2) for batch {tuple(batch.shape)}, '
             f'found {tuple(xy.shape)}'
         )
-    backend = _BACKENDS[chosen_backend('balanced_clusters', xy)]
-    return backend.balanced_clusters(xy, batch, counts, canvas, cluster_size)
+    chosen = chosen_backend('balanced_clusters', xy)
+    if chosen == 'reference':
+        return reference.balanced_clusters(xy, batch, counts, canvas, cluster_size)
+    return registered.balanced_clusters(xy, batch, counts, *canvas, cluster_size, chosen)
 
 
 def nearest_clusters(
@@ -79,16 +79,22 @@ def nearest_clusters(
         image has fewer clusters.
 
     Raises:
-        ValueError: if ``num_neighbors`` is not positive or number types are wrong.
+        ValueError: if ``num_neighbors`` is not positive, or shapes or number types are wrong.
     """
     if num_neighbors < 1:
         raise ValueError(f'num_neighbors must be at least 1, found {num_neighbors}')
     checks.integers(xy=xy)
     checks.int64(start=start)
     checks.same_device(xy=xy, start=start)
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        raise ValueError(f'xy must be (T, 2), found {tuple(xy.shape)}')
+    if start.ndim != 1:
+        raise ValueError(f'start must be (K + 1,), found {tuple(start.shape)}')
     unsupported = (('cuda', cuda.unsupported(num_neighbors)),)
-    backend = _BACKENDS[chosen_backend('nearest_clusters', xy, unsupported)]
-    return backend.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
+    chosen = chosen_backend('nearest_clusters', xy, unsupported)
+    if chosen == 'reference':
+        return reference.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
+    return registered.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors, chosen)
 
 
 def build_neighborhood(

@@ -8,12 +8,10 @@ from torch import Tensor
 from ..structures import NearestTokens, TokenSet
 from . import checks
 from .backend import chosen_backend
-from .cpu import nearest_tokens as cpu
 from .cuda import places as cuda
 from .reference import nearest_tokens as reference
 from .reference import nearest_window
-
-_BACKENDS = {'reference': nearest_window, 'cpu': cpu, 'cuda': cuda}
+from .registered import places as registered
 
 
 def nearest_tokens(
@@ -48,11 +46,15 @@ def nearest_tokens(
             f'nearest_tokens: places must be ({sum(place_lengths)}, 2) for lengths '
             f'{place_lengths}, found {tuple(places.shape)}'
         )
+    checks.real(places=places)
     checks.same_device(places=places, level=level.xy)
-    backend = _BACKENDS[
-        chosen_backend('nearest_tokens', level.xy, (('cuda', cuda.unsupported(k)),))
-    ]
-    return NearestTokens(backend.nearest_tokens(places, place_lengths, level, k))
+    chosen = chosen_backend('nearest_tokens', level.xy, (('cuda', cuda.unsupported(k)),))
+    if chosen == 'reference':
+        return NearestTokens(nearest_window.nearest_tokens(places, place_lengths, level, k))
+    counts = place_lengths, level.lengths
+    return NearestTokens(
+        registered.nearest_tokens(places.detach(), level.centers(), *counts, k, chosen)
+    )
 
 
 def nearest_tokens_of_cells(level: TokenSet, grid: tuple[int, int], k: int) -> NearestTokens:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from . import checks
-from .backend import chosen_backend
-from .cpu import neighborhood_merge as cpu
-from .cuda import neighborhood_merge as cuda
+from .backend import chosen_backend, converted, number_types
 from .reference import neighborhood_merge as reference
-from .triton import neighborhood_merge as triton
-
-_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda, 'triton': triton}
+from .registered import neighborhood_merge as registered
 
 
 def neighborhood_merge(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
@@ -43,8 +38,10 @@ def neighborhood_merge(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
             f'weights must be ({rows.shape[0]}, {rows.shape[1]}, M), found {tuple(weights.shape)}'
         )
     chosen = chosen_backend('neighborhood_merge', feats)
-    # On GPUs half types are read as they are and summed in float32.
-    halves = chosen in ('cuda', 'triton')
-    kind = feats.dtype if halves else torch.promote_types(feats.dtype, torch.float32)
-    backend = _BACKENDS[chosen]
-    return backend.neighborhood_merge(feats.to(kind), rows, weights.to(kind)).to(feats.dtype)
+    real, _ = number_types(chosen, feats.dtype)
+    values, factors = converted(real, feats, weights)
+    if chosen == 'reference':
+        out = reference.neighborhood_merge(values, rows, factors)
+    else:
+        out = registered.forward(values, rows, factors, chosen)
+    return converted(feats.dtype, out)[0]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from . import checks
-from .backend import chosen_backend
-from .cpu import point_deform_attention as cpu
+from .backend import chosen_backend, converted, number_types
 from .cuda import point_deform_attention as cuda
 from .reference import point_deform_attention as reference
-from .triton import point_deform_attention as triton
-
-_BACKENDS = {'reference': reference, 'cpu': cpu, 'cuda': cuda, 'triton': triton}
+from .registered import point_deform_attention as registered
 
 
 def point_deform_attention(
@@ -79,21 +75,13 @@ def point_deform_attention(
             f'value must be (V, {heads}, d) and centers (V, 2), found {tuple(value.shape)} '
             f'and {tuple(centers.shape)}'
         )
-    # Places need more digits than half precision has.
-    kind = torch.promote_types(value.dtype, torch.float32)
     chosen = chosen_backend('point_deform_attention', value, (('cuda', cuda.unsupported(value)),))
-    backend = _BACKENDS[chosen]
-    # On GPUs half types are read as they are and summed in float32.
-    real = value.dtype if chosen in ('cuda', 'triton') else kind
-    out = backend.point_deform_attention(
-        value.to(real),
-        centers.to(kind),
-        nearest,
-        batch,
-        location.to(kind),
-        weight.to(kind),
-        power.reshape(1).to(kind),
-        floor,
-        eps,
-    )
-    return out.to(value.dtype)
+    real, wide = number_types(chosen, value.dtype)
+    # Places need more digits than half precision has.
+    centers, *rest = converted(wide, centers, location, weight, power.reshape(1))
+    inputs = (*converted(real, value), centers, nearest, batch, *rest, float(floor), float(eps))
+    if chosen == 'reference':
+        out = reference.point_deform_attention(*inputs)
+    else:
+        out = registered.forward(*inputs, chosen)
+    return converted(value.dtype, out)[0]

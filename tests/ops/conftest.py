@@ -10,7 +10,8 @@ from mmseg_arta.ops.cpu import build, library
 @pytest.fixture(scope='session')
 def built_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C++ library of the present sources: the package's, or one built for the tests."""
-    sources = [*build.SOURCES.glob('*'), Path(build.__file__)] if build.SOURCES.is_dir() else []
+    own = [*build.SOURCES.parent.glob('*.h'), *build.SOURCES.glob('*'), Path(build.__file__)]
+    sources = own if build.SOURCES.is_dir() else []
     newest = max((path.stat().st_mtime for path in sources), default=0)
     if library.PATH.is_file() and library.PATH.stat().st_mtime >= newest:
         return library.PATH

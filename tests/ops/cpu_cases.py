@@ -13,10 +13,13 @@ from mmseg_arta.ops.cpu import library
 
 
 @contextmanager
-def poisoned() -> Iterator[None]:
-    """New memory is filled with NaN, so that what a kernel does not write shows."""
+def poisoned(deterministic: bool = True) -> Iterator[None]:
+    """New memory is filled with NaN, so that what a kernel does not write shows.
+
+    PyTorch does so where algorithms are to be deterministic.
+    """
     was = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic)
     try:
         yield
     finally:
@@ -24,11 +27,14 @@ def poisoned() -> Iterator[None]:
 
 
 def run(
-    function: Callable[..., Tensor], tensors: Sequence[Tensor], grad_out: Tensor
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    grad_out: Tensor,
+    deterministic: bool = True,
 ) -> list[Tensor]:
-    """Output and gradients of a function, in poisoned memory."""
+    """Output and gradients of a function, in poisoned memory if deterministic."""
     tensors = [t.detach().requires_grad_() for t in tensors]
-    with poisoned():
+    with poisoned(deterministic):
         out = function(*tensors)
         grads = torch.autograd.grad(out, tensors, grad_out.to(out.dtype))
     return [out.detach(), *grads]

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from mmseg_arta.ops import class_scores
-from mmseg_arta.ops.cpu import class_scores as cpu
 from mmseg_arta.ops.reference import class_scores as reference
+from mmseg_arta.ops.registered import class_scores as registered
 from tests.ops.cpu_cases import instruction_set, poisoned, strided, with_threads
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -107,7 +108,7 @@ def test_the_door_gives_gradients():
 
 def test_opcheck():
     probs, logits, cell, size = make(*CASES['cut'])
-    torch.library.opcheck(cpu._forward, (probs, logits, cell, *size))
+    torch.library.opcheck(registered.forward, (probs, logits, cell, *size, 'cpu'))
 
 
 @pytest.mark.parametrize(

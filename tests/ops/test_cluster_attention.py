@@ -81,6 +81,17 @@ def test_an_image_does_not_see_another():
     assert torch.equal(before[:30], after[:30]) and not torch.equal(before[30:], after[30:])
 
 
+@pytest.mark.parametrize('backend', ['reference', 'cpu'])
+def test_parameters_may_have_more_digits(backend, cpu_kernels, monkeypatch):
+    tensors, hood = make((30,))
+    expected = cluster_attention(*tensors, hood)
+    monkeypatch.setenv('MMSEG_ARTA_OPS', backend)
+    q, kv, *rest = tensors
+    found = cluster_attention(q.bfloat16(), kv.bfloat16(), *(t.float() for t in rest), hood)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=0.2)
+
+
 def test_shapes_are_checked():
     tensors, hood = make((9,))
     with pytest.raises(ValueError, match='kv must be'):

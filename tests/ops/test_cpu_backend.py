@@ -9,7 +9,7 @@ import torch
 import mmseg_arta.ops.__main__ as command
 from mmseg_arta.ops import available_backends, forced_backend, uses_reference
 from mmseg_arta.ops.backend import OPS, chosen_backend, explain
-from mmseg_arta.ops.cpu import build, library
+from mmseg_arta.ops.cpu import build, interface, library
 
 FLOAT = torch.zeros(1)
 
@@ -81,7 +81,7 @@ class TestBuilt:
         assert re.search('cluster_attention +reference  cpu: for cpu tensors', shown)
 
     def test_another_interface_version(self, built_library, monkeypatch):
-        monkeypatch.setattr(library, 'VERSION', 0)
+        monkeypatch.setattr(interface, 'VERSION', 0)
         found, reason = library.load.__wrapped__(built_library)
         assert found is None and 'this package needs 0: build it again' in reason
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from mmseg_arta.ops import balanced_clusters
-from mmseg_arta.ops.cpu import clusters as cpu
 from mmseg_arta.ops.reference import clusters as reference
+from mmseg_arta.ops.registered import places as registered
 from tests.helpers import mixed_places
 from tests.ops.cpu_cases import poisoned, strided, with_threads
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -69,7 +70,8 @@ def test_the_door_takes_this_back_end(monkeypatch):
 
 @pytest.mark.parametrize('lengths', [(50, 0, 31), (0,)], ids=str)
 def test_opcheck(lengths):
-    torch.library.opcheck(cpu._balanced, (*make(lengths, (64, 32)), 64, 32, 8))
+    given = (*make(lengths, (64, 32)), 64, 32, 8, 'cpu')
+    torch.library.opcheck(registered.balanced_clusters, given)
 
 
 def test_bad_inputs_are_named():

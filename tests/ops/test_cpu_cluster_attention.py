@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from mmseg_arta.ops import build_neighborhood, cluster_attention
-from mmseg_arta.ops.cpu import cluster_attention as cpu
 from mmseg_arta.ops.cpu import library
 from mmseg_arta.ops.reference import cluster_attention as reference
+from mmseg_arta.ops.registered import cluster_attention as registered
 from tests.helpers import mixed_places
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -28,6 +29,7 @@ CASES = {
     'clusters of two tiles': ((101, 9), 2, 16, 11, 3, 5.0),
     'more neighbours than clusters': ((30, 6), 2, 8, 8, 9, 5.0),
     'one token': ((1,), 2, 16, 8, 6, 5.0),
+    'thousands of tokens': ((5003, 0, 1009), 1, 8, 8, 6, 5.0),
     'no tokens': ((0, 0), 2, 16, 8, 6, 5.0),
 }
 
@@ -111,7 +113,7 @@ def test_large_logits():
     compare(*make((120,), 2, 16, scale=40.0), tolerance=1e-4)
 
 
-@pytest.mark.parametrize('seed', range(12))
+@pytest.mark.parametrize('seed', range(60))
 def test_random_sizes(seed):
     torch.manual_seed(seed)
 
@@ -119,24 +121,13 @@ def test_random_sizes(seed):
         return int(torch.randint(low, high, ()))
 
     lengths = tuple(draw(0, 90) for _ in range(draw(1, 5)))
-    compare(*make(lengths, draw(1, 9), 8 * draw(1, 5), draw(1, 18), draw(1, 9), seed=seed))
+    compare(*make(lengths, draw(1, 9), draw(1, 40), draw(1, 18), draw(1, 9), seed=seed))
 
 
 def test_float64_gradients():
     tensors, hood, clamp = make((11, 2), 1, 3, neighbors=2)
     tensors = [t.double().requires_grad_() for t in tensors]
     torch.autograd.gradcheck(lambda *t: cpu.cluster_attention(*t, hood, clamp), tensors)
-
-
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision_is_no_worse_than_plain(dtype):
-    tensors, hood, clamp = make((200,), 2, 16)
-    tensors = [t.to(dtype) for t in tensors]
-    exact = reference.cluster_attention(*[t.double() for t in tensors], hood, clamp)
-    plain = reference.cluster_attention(*tensors, hood, clamp)
-    found = cluster_attention(*tensors, hood, clamp)
-    assert found.dtype == dtype
-    assert (found - exact).abs().max() <= 2 * (plain - exact).abs().max()
 
 
 def test_autocast():
@@ -193,10 +184,12 @@ def test_no_gradient_for_frozen_parameters():
 @pytest.mark.parametrize('lengths', [(50, 31), (0,)], ids=str)
 def test_opcheck(lengths):
     tensors, hood, _ = make(lengths, 2, 8)
-    places = (hood.xy, hood.start, hood.neighbors, 8, 5.0)
-    torch.library.opcheck(cpu._forward, (*(t.clone().requires_grad_() for t in tensors), *places))
-    out, lse = cpu._forward(*tensors, *places)
-    torch.library.opcheck(cpu._backward, (torch.randn_like(out), out, lse, *tensors, *places))
+    places = cpu.places_of(hood, 5.0)
+    leaves = (t.clone().requires_grad_() for t in tensors)
+    torch.library.opcheck(registered.forward, (*leaves, *places))
+    out, lse = registered.forward(*tensors, *places)
+    given = (torch.randn_like(out), out, lse, *tensors, *places)
+    torch.library.opcheck(registered.backward, given)
 
 
 def test_compiles_into_one_graph():
@@ -223,20 +216,23 @@ def test_flops_are_counted():
 
 def test_bad_inputs_are_named():
     tensors, hood, _ = make((9,), 2, 8)
-    places = (hood.xy, hood.start, hood.neighbors, 8, 5.0)
+    places = cpu.places_of(hood, 5.0)
     with pytest.raises(ValueError, match=r'bias_weight: expected a contiguous torch.float32'):
-        cpu._forward(*tensors[:2], tensors[2].double(), *tensors[3:], *places)
+        registered.forward(*tensors[:2], tensors[2].double(), *tensors[3:], *places)
     with pytest.raises(ValueError, match=r'blank_k: .* tensor \(2, 8\).* found .* \(2, 7\)'):
-        cpu._forward(*tensors[:4], tensors[4][:, :7], tensors[5], *places)
+        registered.forward(*tensors[:4], tensors[4][:, :7], tensors[5], *places)
     with pytest.raises(ValueError, match=r'xy: expected a contiguous torch.int32'):
-        cpu._forward(*tensors, hood.xy.long(), *places[1:])
+        registered.forward(*tensors, hood.xy.long(), *places[1:])
     with pytest.raises(ValueError, match=r'q: expected torch.float32 or torch.float64'):
-        cpu._forward(tensors[0].half(), *tensors[1:], *places)
+        registered.forward(tensors[0].half(), *tensors[1:], *places)
 
 
 def test_clusters_that_do_not_exist_are_left_out():
     tensors, hood, _ = make((40,), 2, 8)
     none, wrong = hood.neighbors.clone(), hood.neighbors.clone()
     none[:, 2:], wrong[:, 2:] = -1, 1 << 40
-    found = [cpu._forward(*tensors, hood.xy, hood.start, n, 8, 5.0)[0] for n in (none, wrong)]
+    found = [
+        registered.forward(*tensors, hood.xy, hood.start, n, 8, 5.0, 'cpu')[0]
+        for n in (none, wrong)
+    ]
     assert torch.equal(*found)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from mmseg_arta.ops import balanced_clusters, nearest_clusters
-from mmseg_arta.ops.cpu import clusters as cpu
 from mmseg_arta.ops.cpu import library
 from mmseg_arta.ops.reference import clusters as reference
+from mmseg_arta.ops.registered import places as registered
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -90,7 +91,7 @@ def test_the_door_takes_this_back_end(monkeypatch):
 
 def test_opcheck():
     xy, start = clustered((50, 0, 31), uniform, 64)
-    torch.library.opcheck(cpu._nearest, (xy, start, [50, 0, 31], 8, 6))
+    torch.library.opcheck(registered.nearest_clusters, (xy, start, [50, 0, 31], 8, 6, 'cpu'))
 
 
 def test_lengths_are_checked():

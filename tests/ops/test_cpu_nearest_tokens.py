@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from mmseg_arta.ops import nearest_tokens, nearest_tokens_of_cells
-from mmseg_arta.ops.cpu import nearest_tokens as cpu
 from mmseg_arta.ops.reference import nearest_tokens as reference
 from mmseg_arta.ops.reference import nearest_window
+from mmseg_arta.ops.registered import places as registered
 from mmseg_arta.structures import TokenSet, offsets_from_lengths
 from tests.helpers import some_tokens
 from tests.ops.cpu_cases import poisoned, strided, with_threads
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -86,14 +87,16 @@ def test_the_door_takes_this_back_end(monkeypatch):
 def test_opcheck():
     level = some_tokens((60, 0, 9), (16, 16), 4)
     places = torch.rand(20, 2) * 16
-    torch.library.opcheck(cpu._nearest, (places, [10, 3, 7], level.centers(), [60, 0, 9], 4))
+    given = (places, level.centers(), [10, 3, 7], [60, 0, 9], 4, 'cpu')
+    torch.library.opcheck(registered.nearest_tokens, given)
 
 
 def test_bad_inputs_are_named():
     level = some_tokens((60, 9), (16, 16), 4)
+    given = torch.zeros(2, 2), level.centers()
     with pytest.raises(ValueError, match='level must be on meta as places is, found cpu'):
         nearest_tokens(torch.zeros(2, 2, device='meta'), (1, 1), level, 4)
     with pytest.raises(ValueError, match=r'places: expected a contiguous .* \(5, 2\)'):
-        cpu._nearest(torch.zeros(2, 2), [2, 3], level.centers(), [60, 9], 4)
+        registered.nearest_tokens(*given, [2, 3], [60, 9], 4, 'cpu')
     with pytest.raises(ValueError, match=r'centers: expected a contiguous .* \(61, 2\)'):
-        cpu._nearest(torch.zeros(2, 2), [1, 1], level.centers(), [60, 1], 4)
+        registered.nearest_tokens(*given, [1, 1], [60, 1], 4, 'cpu')

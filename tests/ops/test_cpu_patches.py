@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from mmseg_arta.ops import gather_patches
-from mmseg_arta.ops.cpu import patches as cpu
 from mmseg_arta.ops.reference import patches as reference
+from mmseg_arta.ops.registered import patches as registered
 from tests.ops.cpu_cases import poisoned, strided, with_threads
+from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -56,6 +57,12 @@ def test_number_types(dtype):
         torch.testing.assert_close(grad, truth)
 
 
+def test_thousands_of_patches():
+    (out, grad), (expected, truth) = both(*make(2, 3, 50, 80, 4, 9001))
+    assert torch.equal(out, expected)
+    torch.testing.assert_close(grad, truth, rtol=1e-6, atol=1e-5)
+
+
 def test_strided_inputs():
     image, xy, batch, size = make(2, 3, 3, 5, 8, 11)
     found = cpu.gather_patches(
@@ -88,9 +95,11 @@ def test_the_door_takes_this_back_end(monkeypatch):
 @pytest.mark.parametrize('total', [0, 11])
 def test_opcheck(total):
     image, xy, batch, size = make(2, 3, 3, 5, 8, total)
-    torch.library.opcheck(cpu._forward, (image.clone().requires_grad_(), xy, batch, size))
+    leaf = image.clone().requires_grad_()
+    torch.library.opcheck(registered.forward, (leaf, xy, batch, size, 'cpu'))
     grad_out = torch.randn(total, 192)
-    torch.library.opcheck(cpu._backward, (grad_out, xy, batch, *image.shape, size))
+    given = (grad_out, xy, batch, *image.shape, size, 'cpu')
+    torch.library.opcheck(registered.backward, given)
 
 
 def test_bad_inputs_are_named():

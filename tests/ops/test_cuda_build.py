@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmseg_arta.ops.cuda import build, library
+from mmseg_arta.ops.reverse_index import reverse_index
 
 
 def test_named_compiler_is_missing(monkeypatch):
@@ -32,6 +33,40 @@ def test_unknown_architecture(monkeypatch):
     monkeypatch.setenv('MMSEG_ARTA_CUDA_ARCHS', 'hopper')
     with pytest.raises(build.BuildError, match="'hopper': expected numbers like 80,90"):
         build.chosen_archs()
+
+
+def command(folder: Path, name: str, *lines: str) -> str:
+    """A program that prints some lines."""
+    path = folder / name
+    path.write_text('#!/bin/sh\n' + ''.join(f'echo {line}\n' for line in lines))
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    'found, archs',
+    [(['9.0'], ('90',)), (['8.0', '8.9', '8.0'], ('80', '89')), (['12.1'], ('120',))],
+)
+def test_architectures_of_this_machine(tmp_path, monkeypatch, found, archs):
+    nvcc = command(tmp_path, 'nvcc', *(f'compute_{n}' for n in (75, 80, 89, 90, 120)))
+    command(tmp_path, 'nvidia-smi', *found)
+    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
+    monkeypatch.setenv('MMSEG_ARTA_CUDA_ARCHS', 'native')
+    assert build.chosen_archs(nvcc) == archs
+
+
+def test_no_architecture_of_this_machine(tmp_path, monkeypatch):
+    nvcc = command(tmp_path, 'nvcc', 'compute_80')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setenv('MMSEG_ARTA_CUDA_ARCHS', 'native')
+    with pytest.raises(build.BuildError, match='native: nvidia-smi cannot be run'):
+        build.chosen_archs(nvcc)
+    command(tmp_path, 'nvidia-smi', '5.0')
+    monkeypatch.setenv('PATH', f'{tmp_path}:/usr/bin:/bin')
+    with pytest.raises(
+        build.BuildError, match=r'knows none of the GPUs of compute capability 5\.0'
+    ):
+        build.chosen_archs(nvcc)
 
 
 @pytest.mark.skipif(not build.SOURCES.is_dir(), reason='needs the sources')
@@ -89,7 +124,7 @@ def test_why_it_is_not_available(tmp_path, monkeypatch):
 
 def test_reverse_index():
     numbers = torch.tensor([2, -1, 0, 2, 2, -1])
-    first, places = library.reverse_index(numbers, 4)
+    first, places = reverse_index(numbers, 4)
     lists = [places[first[n] : first[n + 1]].tolist() for n in range(4)]
     assert lists == [[2], [], [0, 3, 4], []]
     assert Path(library.PATH).name == build.LIBRARY

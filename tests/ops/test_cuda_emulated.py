@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import math
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mmseg_arta.ops.cuda import cluster_attention as attention
 from mmseg_arta.ops.cuda import library, places
-from mmseg_arta.ops.cuda import neighborhood_merge as merge
 from mmseg_arta.ops.cuda import point_deform_attention as deform
+from mmseg_arta.ops.native.problems import Target
 from mmseg_arta.ops.reference import cluster_attention as ref_attention
 from mmseg_arta.ops.reference import clusters as ref_clusters
 from mmseg_arta.ops.reference import nearest_tokens as ref_nearest
 from mmseg_arta.ops.reference import neighborhood_merge as ref_merge
 from mmseg_arta.ops.reference import patches as ref_patches
 from mmseg_arta.ops.reference import point_deform_attention as ref_deform
+from mmseg_arta.ops.registered import places as registered_places
 from tests.helpers import mixed_places
 from tests.ops import (
+    precision,
     test_cpu_cluster_attention,
     test_cpu_neighborhood_merge,
+    test_cpu_patches,
     test_cpu_point_deform_attention,
 )
-from tests.ops.cpu_cases import poisoned
+from tests.ops.cpu_cases import run
 from tests.ops.emulated_cuda import compile_for_the_cpu
+from tests.ops.kernels import cuda
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 4e-2}
@@ -38,7 +43,7 @@ def emulated(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def on_the_cpu(emulated, monkeypatch):
     monkeypatch.setattr(library, 'PATH', emulated)
-    monkeypatch.setattr(library, 'DEVICE', 'cpu')
+    monkeypatch.setattr(library, 'TARGET', Target('cpu', library.TARGET.types))
     assert not library.load(emulated)[1]
 
 
@@ -83,17 +88,13 @@ def test_cluster_attention(case, dtype):
     assert not attention.unsupported(tensors[0].to(dtype), hood.neighbors.shape[1])
     tensors = [t.to(dtype) if i < 2 else t for i, t in enumerate(tensors)]
     grad_out = torch.randn(tensors[0].shape).to(dtype)
-    size = math.inf if clamp is None else clamp
-    hooded = (hood.xy, hood.start, hood.neighbors, hood.cluster_size, size)
-    with poisoned():
-        out, lse = attention.compute_forward(*tensors, *hooded)
-        grads = attention.compute_backward(grad_out, out, lse, *tensors, *hooded)
+    found = run(lambda *t: cuda.cluster_attention(*t, hood, clamp), tensors, grad_out)
     double = [t.double().requires_grad_() for t in tensors]
     truth = ref_attention.cluster_attention(*double, hood, clamp)
     expected = torch.autograd.grad(truth, double, grad_out.double())
     names = ('out', *test_cpu_cluster_attention.NAMES)
     scale = {'bias_bias': float(expected[2].abs().max())}
-    close((out, *grads), (truth.detach(), *expected), names, dtype, scale)
+    close(found, (truth.detach(), *expected), names, dtype, scale)
 
 
 @pytest.mark.parametrize('ordered', [False, True], ids=['atomics', 'deterministic'])
@@ -110,26 +111,20 @@ def test_cluster_attention(case, dtype):
     ids=str,
 )
 def test_point_deform_attention(sizes, dtype, ordered):
-    tensors, (centers, nearest, batch) = test_cpu_point_deform_attention.make(*sizes)
-    value, location, weight, power = tensors
-    value = value.to(dtype)
-    assert not deform.unsupported(value)
-    inputs = (value, centers, nearest, batch, location, weight, power, 0.01, 1e-6)
-    grad_out = torch.randn(len(batch), *value.shape[1:]).to(dtype)
-    was = torch.are_deterministic_algorithms_enabled()
-    try:
-        torch.use_deterministic_algorithms(ordered)
-        out = deform.compute_forward(*inputs)
-        grads = deform.compute_backward(grad_out, *inputs)
-    finally:
-        torch.use_deterministic_algorithms(was)
-    double = [t.double().requires_grad_() for t in (value, location, weight, power)]
-    function = test_cpu_point_deform_attention.call(ref_deform, (centers, nearest, batch))
+    tensors, hood = test_cpu_point_deform_attention.make(*sizes)
+    tensors[0] = tensors[0].to(dtype)
+    assert not deform.unsupported(tensors[0])
+    grad_out = torch.randn(len(hood[2]), *tensors[0].shape[1:]).to(dtype)
+    found = run(
+        test_cpu_point_deform_attention.call(cuda, hood), tensors, grad_out, deterministic=ordered
+    )
+    double = [t.double().requires_grad_() for t in tensors]
+    function = test_cpu_point_deform_attention.call(ref_deform, hood)
     truth = function(*double)
     expected = torch.autograd.grad(truth, double, grad_out.double())
     names = ('out', *test_cpu_point_deform_attention.NAMES)
-    scale = test_cpu_point_deform_attention.terms(double, (centers, nearest, batch), function)
-    close((out, *grads), (truth.detach(), *expected), names, dtype, {'power': scale})
+    scale = test_cpu_point_deform_attention.terms(double, hood, function)
+    close(found, (truth.detach(), *expected), names, dtype, {'power': scale})
 
 
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -142,27 +137,22 @@ def test_neighborhood_merge(sizes, dtype):
     (feats, weights), rows = test_cpu_neighborhood_merge.make(*sizes)
     feats, weights = feats.to(dtype), weights.to(dtype)
     grad_out = torch.randn(len(rows), weights.shape[2], feats.shape[1]).to(dtype)
-    with poisoned():
-        out = merge.compute_forward(feats, rows, weights)
-        grads = merge.compute_backward(grad_out, feats, rows, weights)
+    found = run(test_cpu_neighborhood_merge.call(cuda, rows), (feats, weights), grad_out)
     double = [t.double().requires_grad_() for t in (feats, weights)]
     truth = ref_merge.neighborhood_merge(double[0], rows, double[1])
     expected = torch.autograd.grad(truth, double, grad_out.double())
-    close((out, *grads), (truth.detach(), *expected), ('out', 'feats', 'weights'), dtype)
+    close(found, (truth.detach(), *expected), ('out', 'feats', 'weights'), dtype)
 
 
 @pytest.mark.parametrize('lengths', [(40, 7, 123), (1,), (0, 9), (300, 5)], ids=str)
 @pytest.mark.parametrize('canvas', [(24, 40), (1, 1), (3, 90)], ids=str)
 def test_clusters(lengths, canvas):
     xy, batch, counts = mixed_places(lengths, canvas)
-    found = places.compute_balanced(xy, batch, counts, *canvas, 8)
+    found = cuda.balanced_clusters(xy, batch, counts, canvas, 8)
     order, start = ref_clusters.balanced_clusters(xy, batch, counts, canvas, 8)
     assert torch.equal(found[0], order) and torch.equal(found[1], start)
-    clustered = xy[order].contiguous()
-    clusters = [-(-length // 8) for length in lengths]
-    centers = places.cluster_centers(clustered, start)[: sum(clusters)]
-    width = min(6, len(start) - 1)
-    nearest = places.compute_nearest(clustered, list(lengths), centers, clusters, width)
+    clustered = xy[order]
+    nearest = cuda.nearest_clusters(clustered, start, lengths, 8, 6)
     assert torch.equal(nearest, ref_clusters.nearest_clusters(clustered, start, lengths, 8, 6))
 
 
@@ -172,7 +162,7 @@ def test_nearest_tokens(k):
     lengths, counts = (150, 2, 0, 40), (30, 20, 5, 40)
     centers = torch.randint(0, 60, (sum(lengths), 2)) / 2
     at = torch.randint(-20, 160, (sum(counts), 2)) / 4
-    found = places.compute_nearest(at, list(counts), centers, list(lengths), k)
+    found = registered_places.nearest_tokens(at, centers, counts, lengths, k, 'cuda')
     assert torch.equal(found, ref_nearest.nearest_tokens(at, counts, centers, lengths, k))
 
 
@@ -181,23 +171,41 @@ def test_patches(dtype):
     image = (torch.randn(2, 3, 16, 24) * 50).to(dtype)
     xy = torch.tensor([[2, 0], [4, 2], [0, 2], [2, 0]], dtype=torch.int32)
     batch = torch.tensor([1, 0, 1, 0])
-    found = places.compute_patches(image, xy, batch, 8)
+    found = cuda.gather_patches(image, xy, batch, 8)
     assert torch.equal(found, ref_patches.gather_patches(image, xy, batch, 8))
 
 
-def test_backward_of_patches_is_that_of_the_reference():
-    image = torch.randn(2, 3, 16, 24, requires_grad=True)
-    xy = torch.tensor([[2, 0], [4, 2], [0, 2], [2, 0]], dtype=torch.int32)
-    batch = torch.tensor([1, 0, 1, 1])
-    grad_out = torch.randn(4, 192)
-    (expected,) = torch.autograd.grad(
-        ref_patches.gather_patches(image, xy, batch, 8), image, grad_out
+def test_patches_outside_the_image_are_not_read():
+    image = torch.randn(1, 3, 16, 16)
+    xy = torch.tensor([[4, 0], [0, -2], [0, 0], [0, 0]], dtype=torch.int32)
+    found = cuda.gather_patches(image, xy, torch.tensor([0, 0, 1, -1]), 8)
+    assert not found.any()
+
+
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+@pytest.mark.parametrize('total', [0, 1, 40])
+def test_backward_of_patches(total, dtype):
+    # Many occur several times; their sum has one order.
+    image, *places = test_cpu_patches.make(2, 3, 2, 3, 8, total)
+    grad_out = torch.randn(total, 192).to(dtype)
+    found, again = (
+        run(lambda leaf: cuda.gather_patches(leaf, *places), [image.to(dtype)], grad_out)[1]
+        for _ in range(2)
     )
+    double = image.double().requires_grad_()
+    truth = ref_patches.gather_patches(double, *places)
+    (expected,) = torch.autograd.grad(truth, double, grad_out.double())
+    close([found], [expected], ['image'], dtype)
+    assert torch.equal(found, again)
 
-    class Context:
-        saved_tensors, image_shape, patch_size = (xy, batch), (2, 3, 16, 24), 8
 
-    torch.testing.assert_close(places._autograd(Context, grad_out)[0], expected)
+@pytest.mark.parametrize('dtype', precision.HALVES, ids=str)
+@pytest.mark.parametrize('op', precision.SMALL)
+def test_half_types_err_at_most_twice_as_much_as_plain_pytorch(op, dtype, monkeypatch):
+    # The door's conversions are those for a GPU.
+    door = sys.modules[f'mmseg_arta.ops.{op}']
+    monkeypatch.setattr(door, 'chosen_backend', lambda *arguments: 'cuda')
+    precision.check(*precision.SMALL[op](), dtype)
 
 
 def test_sizes_that_there_are_not_are_named():
@@ -207,8 +215,7 @@ def test_sizes_that_there_are_not_are_named():
     assert 'heads of 6 channels' in deform.unsupported(q[..., :6])
     assert '17 neighbours' in places.unsupported(17)
     tensors, hood, _ = test_cpu_cluster_attention.make((9,), 2, 6)
-    hooded = (hood.xy, hood.start, hood.neighbors, 8, 5.0)
     with pytest.raises(ValueError, match='arta_cluster_attention does not have these sizes'):
-        attention.compute_forward(*tensors, *hooded)
+        cuda.cluster_attention(*tensors, hood, 5.0)
     with pytest.raises(ValueError, match=r'xy: expected a contiguous torch.int32'):
-        attention.compute_forward(*tensors, hood.xy.long(), *hooded[1:])
+        cuda.cluster_attention(*tensors, replace(hood, xy=hood.xy.long()), 5.0)

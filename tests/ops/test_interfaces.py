@@ -13,7 +13,10 @@ from mmseg_arta.ops.cpu import build as cpu_build
 from mmseg_arta.ops.cpu import interface as cpu_interface
 from mmseg_arta.ops.cuda import build as cuda_build
 from mmseg_arta.ops.cuda import interface as cuda_interface
+from mmseg_arta.ops.native import interface as shared_interface
+from mmseg_arta.ops.native import problems
 
+SHARED = cpu_build.SOURCES.parent / 'problems.h'
 INTERFACES = {
     'CPU': (cpu_build.SOURCES / 'interface.h', cpu_interface),
     'CUDA': (cuda_build.SOURCES / 'interface.h', cuda_interface),
@@ -30,14 +33,15 @@ pytestmark = [
 def structures(interface: ModuleType) -> dict[str, type[ctypes.Structure]]:
     return {
         name: structure
-        for name, structure in vars(interface).items()
+        for module in (shared_interface, interface)
+        for name, structure in vars(module).items()
         if isinstance(structure, type) and issubclass(structure, ctypes.Structure)
     }
 
 
 def test_everything_is_declared(name):
     header, interface = INTERFACES[name]
-    text = header.read_text()
+    text = SHARED.read_text() + header.read_text()
     assert set(re.findall(r'^struct Arta(\w+) \{', text, re.MULTILINE)) == set(
         structures(interface)
     )
@@ -48,6 +52,12 @@ def test_everything_is_declared(name):
     for code, value in codes:
         if code not in ('CPU_VERSION', 'VERSION'):
             assert getattr(interface, code) == int(value)
+
+
+def test_number_types_have_their_codes(name):
+    (listed,) = re.findall(r'enum ArtaType \{(.*?)\}', SHARED.read_text(), re.DOTALL)
+    codes = {word.lower(): int(code) for word, code in re.findall(r'ARTA_(\w+) = (\d)', listed)}
+    assert codes == {str(t).removeprefix('torch.'): code for t, code in problems.TYPES.items()}
 
 
 def test_functions_take_as_many_arguments(name):

@@ -18,6 +18,7 @@ from mmseg_arta.ops.reference import cluster_attention as ref_attention
 from mmseg_arta.ops.reference import neighborhood_merge as ref_merge
 from mmseg_arta.ops.reference import point_deform_attention as ref_deform
 from tests.ops import (
+    precision,
     test_cpu_cluster_attention,
     test_cpu_neighborhood_merge,
     test_cpu_point_deform_attention,
@@ -126,12 +127,7 @@ def test_neighborhood_merge(sizes):
 
 
 @inside
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-def test_half_precision(dtype):
-    tensors, hood, clamp = test_cpu_cluster_attention.make((11,), 1, 8, neighbors=2)
-    tensors = [t.to(dtype) for t in tensors]
-    exact = ref_attention.cluster_attention(*[t.double() for t in tensors], hood, clamp)
-    plain = ref_attention.cluster_attention(*tensors, hood, clamp)
-    found = cluster_attention(*tensors, hood, clamp)
-    assert found.dtype == dtype
-    assert (found - exact).abs().max() <= 2 * (plain - exact).abs().max()
+@pytest.mark.parametrize('dtype', precision.HALVES, ids=str)
+@pytest.mark.parametrize('op', precision.SMALL)
+def test_half_types_err_at_most_twice_as_much_as_plain_pytorch(op, dtype):
+    precision.check(*precision.SMALL[op](), dtype)

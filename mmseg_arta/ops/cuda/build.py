@@ -24,7 +24,8 @@ SOURCES = Path(__file__).resolve().parents[3] / 'csrc' / 'cuda'
 #: Environment variable that tells an installation which kernels to build.
 ENV = 'MMSEG_ARTA_BUILD_OPS'
 
-#: Environment variable with the architectures to build for, such as ``80,90``.
+#: Environment variable with the architectures to build for, such as ``80,90``, or ``native`` for
+#: those of this machine's GPUs.
 ARCHS_ENV = 'MMSEG_ARTA_CUDA_ARCHS'
 
 #: Compute capabilities that get machine code; newer ones compile the last one's PTX when loading.
@@ -60,18 +61,47 @@ def find_nvcc() -> str:
     )
 
 
-def chosen_archs() -> tuple[str, ...]:
+def _lines_of(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise BuildError(f'{ARCHS_ENV}=native: {command[0]} cannot be run: {error}') from error
+    if done.returncode:
+        raise BuildError(f'{ARCHS_ENV}=native: {shlex.join(command)} failed: {done.stderr.strip()}')
+    return done.stdout.split()
+
+
+def present_archs(nvcc: str) -> tuple[str, ...]:
+    """Those of this machine's GPUs; for one that the compiler does not know yet, its newest.
+
+    Raises:
+        BuildError: if there is no GPU, or none that the compiler knows.
+    """
+    found = _lines_of('nvidia-smi', '--query-gpu=compute_cap', '--format=csv,noheader')
+    known = [int(line.rpartition('_')[2]) for line in _lines_of(nvcc, '--list-gpu-arch')]
+    archs = {max((k for k in known if k <= int(f.replace('.', ''))), default=0) for f in found}
+    if not archs or 0 in archs:
+        raise BuildError(
+            f'{ARCHS_ENV}=native: {nvcc} knows none of the GPUs of compute capability '
+            f'{", ".join(found) or "(there is none)"}'
+        )
+    return tuple(map(str, sorted(archs)))
+
+
+def chosen_archs(nvcc: str = 'nvcc') -> tuple[str, ...]:
     """:data:`ARCHS`, or what ``MMSEG_ARTA_CUDA_ARCHS`` names.
 
     Raises:
-        BuildError: if it names something else than numbers.
+        BuildError: if it names something else than numbers, or GPUs that cannot be found.
     """
     named = os.environ.get(ARCHS_ENV, '').replace('.', '').replace(';', ',').strip()
     if not named:
         return ARCHS
+    if named == 'native':
+        return present_archs(nvcc)
     archs = tuple(part.strip() for part in named.split(','))
     if not all(part.isdigit() for part in archs):
-        raise BuildError(f'{ARCHS_ENV}={named!r}: expected numbers like 80,90')
+        raise BuildError(f'{ARCHS_ENV}={named!r}: expected numbers like 80,90, or native')
     return archs
 
 
@@ -112,7 +142,8 @@ def build(target: Path | None = None, verbose: bool = False) -> Path:
     """
     if not SOURCES.is_dir():
         raise BuildError(f'no sources: {SOURCES} is not a folder')
-    nvcc, archs = find_nvcc(), chosen_archs()
+    nvcc = find_nvcc()
+    archs = chosen_archs(nvcc)
     target = Path(target or Path(__file__).resolve().parent)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='mmseg_arta-ops-') as name:

@@ -3,74 +3,38 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_double, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_int, c_int64, c_void_p
+
+from ..native.interface import Attention, Deform, Merge, Patches, fields
 
 #: Version of the interface that this file declares.
-VERSION = 1
+VERSION = 2
 
 #: Codes that functions return.
 UNSUPPORTED, ERROR = 1, 1000
 
 
-def _fields(kind: type, names: str) -> list[tuple[str, type]]:
-    return [(name, kind) for name in names.split()]
-
-
-class Attention(ctypes.Structure):
-    """``ArtaAttention``."""
-
-    _fields_ = [
-        *_fields(c_void_p, 'q kv bias_weight bias_bias blank_k blank_v xy start neighbors'),
-        *_fields(c_int64, 'total clusters heads dim num_neighbors cluster_size'),
-        *_fields(c_double, 'blank_clamp'),
-        *_fields(c_int64, 'type'),
-        *_fields(c_void_p, 'stream'),
-    ]
-
-
 class AttentionGrad(ctypes.Structure):
     """``ArtaAttentionGrad``."""
 
-    _fields_ = _fields(c_void_p, 'grad_out out lse first attending delta grad_q grad_kv sums')
-
-
-class Deform(ctypes.Structure):
-    """``ArtaDeform``."""
-
-    _fields_ = [
-        *_fields(c_void_p, 'value centers nearest batch location weight power'),
-        *_fields(c_int64, 'values queries heads dim levels points images rows columns k'),
-        *_fields(c_double, 'floor eps'),
-        *_fields(c_int64, 'type'),
-        *_fields(c_void_p, 'stream'),
-    ]
+    _fields_ = fields(c_void_p, 'grad_out out lse first attending delta grad_q grad_kv sums')
 
 
 class DeformGrad(ctypes.Structure):
     """``ArtaDeformGrad``."""
 
-    _fields_ = _fields(
+    _fields_ = fields(
         c_void_p, 'grad_out grad_value grad_location grad_weight grad_power rows shares'
     )
-
-
-class Merge(ctypes.Structure):
-    """``ArtaMerge``."""
-
-    _fields_ = [
-        *_fields(c_void_p, 'feats rows weights'),
-        *_fields(c_int64, 'values places k sets dim type'),
-        *_fields(c_void_p, 'stream'),
-    ]
 
 
 class Grid(ctypes.Structure):
     """``ArtaGrid``."""
 
     _fields_ = [
-        *_fields(c_void_p, 'points index first low step base side places image nearest'),
-        *_fields(c_int64, 'total k'),
-        *_fields(c_void_p, 'stream'),
+        *fields(c_void_p, 'points index first low step base side places image nearest'),
+        *fields(c_int64, 'total k'),
+        *fields(c_void_p, 'stream'),
     ]
 
 
@@ -89,5 +53,6 @@ FUNCTIONS = {
     'arta_neighborhood_merge_backward': (c_int, [POINTER(Merge), _P, _P, _P, _P, _P]),
     'arta_cluster_keys': (c_int, [_P, _P, _P, _N, _N, _N, _P, _P]),
     'arta_nearest': (c_int, [POINTER(Grid)]),
-    'arta_gather_patches': (c_int, [_P, _P, _P, *[_N] * 7, _P, _P]),
+    'arta_gather_patches': (c_int, [POINTER(Patches), _P, _P]),
+    'arta_gather_patches_backward': (c_int, [POINTER(Patches), _P, _P, _P, _P]),
 }

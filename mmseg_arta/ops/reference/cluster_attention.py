@@ -59,6 +59,7 @@ def cluster_attention(
 
     q = q * dim**-0.5
     logits = (q[:, None] * key).sum(-1)
+    features = features.to(bias_weight.dtype)
     logits = logits + torch.nn.functional.linear(features, bias_weight, bias_bias)
     logits = logits.masked_fill(~exists[..., None], -torch.inf)
     blank = (q * blank_k).sum(-1)[:, None]

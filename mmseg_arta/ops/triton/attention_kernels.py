@@ -101,7 +101,6 @@ def backward_rows_kernel(
     query = tl.load(q + at, mask=mask, other=0).to(tl.float32) * scale
     grad = tl.load(grad_out + at, mask=mask, other=0).to(tl.float32)
     own = tl.sum(grad * tl.load(out + at, mask=mask, other=0).to(tl.float32), 1)
-    tl.store(delta + row * heads + head, own, mask=exists)
     # A token that is not there has no weights.
     norm = tl.load(lse + row * heads + head, mask=exists, other=float('inf'))
     key = tl.load(blank_k + head * dim + channel, mask=inside, other=0)
@@ -122,6 +121,15 @@ def backward_rows_kernel(
     sum_sine = tl.zeros([BT], tl.float32)
     sum_cosine = tl.zeros([BT], tl.float32)
     sum_all = tl.zeros([BT], tl.float32)
+    # A half type's rounded output makes `own` wrong by a little, the same for all pairs of a token.
+    # Their steps nearly cancel in these gradients, which therefore take that back again.
+    exact = p * tl.sum(grad * value[None, :], 1)
+    weight_x = tl.zeros([BT], tl.float32)
+    weight_y = tl.zeros([BT], tl.float32)
+    weight_distance = tl.zeros([BT], tl.float32)
+    weight_sine = tl.zeros([BT], tl.float32)
+    weight_cosine = tl.zeros([BT], tl.float32)
+    weight_all = tl.zeros([BT], tl.float32)
     for n in range(width):
         rows, valid, dx, dy, distance, sine, cosine = _tile(
             xy, start, neighbors, row, exists, n, total, clusters, width, size, CS
@@ -133,7 +141,9 @@ def backward_rows_kernel(
         s = tl.sum(query[:, None, :] * keys, 2)
         s += _bias(weight, bias, head, dx, dy, distance, sine, cosine)
         p2 = tl.where(valid, tl.exp(s - norm[:, None]), 0.0)
-        step = p2 * (tl.sum(grad[:, None, :] * values, 2) - own[:, None])
+        along = tl.sum(grad[:, None, :] * values, 2)
+        step = p2 * (along - own[:, None])
+        exact += tl.sum(p2 * along, 1)
         acc += tl.sum(step[:, :, None] * keys, 1)
         sum_x += tl.sum(step * dx, 1)
         sum_y += tl.sum(step * dy, 1)
@@ -141,13 +151,21 @@ def backward_rows_kernel(
         sum_sine += tl.sum(step * sine, 1)
         sum_cosine += tl.sum(step * cosine, 1)
         sum_all += tl.sum(step, 1)
+        weight_x += tl.sum(p2 * dx, 1)
+        weight_y += tl.sum(p2 * dy, 1)
+        weight_distance += tl.sum(p2 * distance, 1)
+        weight_sine += tl.sum(p2 * sine, 1)
+        weight_cosine += tl.sum(p2 * cosine, 1)
+        weight_all += tl.sum(p2, 1)
+    excess = own - exact
+    tl.store(delta + row * heads + head, exact, mask=exists)
     tl.store(grad_q + at, (acc * scale).to(grad_q.dtype.element_ty), mask=mask)
-    tl.store(to, tl.sum(sum_x, 0))
-    tl.store(to + 1, tl.sum(sum_y, 0))
-    tl.store(to + 2, tl.sum(sum_distance, 0))
-    tl.store(to + 3, tl.sum(sum_sine, 0))
-    tl.store(to + 4, tl.sum(sum_cosine, 0))
-    tl.store(to + 5, tl.sum(sum_all, 0))
+    tl.store(to, tl.sum(sum_x + excess * weight_x, 0))
+    tl.store(to + 1, tl.sum(sum_y + excess * weight_y, 0))
+    tl.store(to + 2, tl.sum(sum_distance + excess * weight_distance, 0))
+    tl.store(to + 3, tl.sum(sum_sine + excess * weight_sine, 0))
+    tl.store(to + 4, tl.sum(sum_cosine + excess * weight_cosine, 0))
+    tl.store(to + 5, tl.sum(sum_all + excess * weight_all, 0))
 
 
 @tuned(('heads', 'dim'), BA=(4, 8, 16))
