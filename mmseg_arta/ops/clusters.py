@@ -51,7 +51,7 @@ def balanced_clusters(
             f'found {tuple(xy.shape)}'
         )
     chosen = chosen_backend('balanced_clusters', xy)
-    if chosen == 'reference':
+    if chosen == 'reference' and not torch.compiler.is_compiling():
         return reference.balanced_clusters(xy, batch, counts, canvas, cluster_size)
     return registered.balanced_clusters(xy, batch, counts, *canvas, cluster_size, chosen)
 
@@ -92,7 +92,7 @@ def nearest_clusters(
         raise ValueError(f'start must be (K + 1,), found {tuple(start.shape)}')
     unsupported = (('cuda', cuda.unsupported(num_neighbors)),)
     chosen = chosen_backend('nearest_clusters', xy, unsupported)
-    if chosen == 'reference':
+    if chosen == 'reference' and not torch.compiler.is_compiling():
         return reference.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors)
     return registered.nearest_clusters(xy, start, lengths, cluster_size, num_neighbors, chosen)
 

@@ -49,7 +49,7 @@ def nearest_tokens(
     checks.real(places=places)
     checks.same_device(places=places, level=level.xy)
     chosen = chosen_backend('nearest_tokens', level.xy, (('cuda', cuda.unsupported(k)),))
-    if chosen == 'reference':
+    if chosen == 'reference' and not torch.compiler.is_compiling():
         return NearestTokens(nearest_window.nearest_tokens(places, place_lengths, level, k))
     counts = place_lengths, level.lengths
     return NearestTokens(

@@ -277,7 +277,12 @@ def compiled_once(function):
 
 
 @pytest.mark.parametrize('rows', [0, 1, 5])
+@pytest.mark.parametrize('backend', ['cpu', 'reference'])
 class TestFewRows:
+    @pytest.fixture(autouse=True)
+    def chosen(self, backend, monkeypatch):
+        monkeypatch.setenv('MMSEG_ARTA_OPS', backend)
+
     def check(self, function, *tensors):
         leaves = [t.requires_grad_() for t in tensors]
         expected, found = function(*leaves), compiled_once(function)(*leaves)

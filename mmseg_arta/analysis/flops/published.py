@@ -28,7 +28,7 @@ from ...models.decode_heads.mask2former.transformer_decoder import (
     MaskedTransformerDecoder,
     QueryPredictions,
 )
-from ...models.layers import ClusterAttention, ClusterBlock
+from ...models.layers import ClusterAttention
 from ...models.layers.token_merging import NeighborhoodMerging
 from ...ops import uses_reference
 from ...structures import FINEST_PATCH
@@ -88,7 +88,7 @@ def _attention(call: ModuleCall) -> int:
     x, neighborhood = call.args[:2]
     reach = neighborhood.neighbors.shape[1] * neighborhood.cluster_size
     pairs = sum(n * n for n in neighborhood.lengths if n <= reach)
-    bias = call.table_rows * call.module.attn.pos_embed.weight.numel()
+    bias = call.table_rows * call.module.pos_embed.weight.numel()
     return bias + 2 * pairs * x.shape[1]
 
 
@@ -105,7 +105,7 @@ def _unseen_attention(call: ModuleCall) -> int:
     neighbors = neighborhood.neighbors.shape[1] * neighborhood.cluster_size
     # Logits and weighted sum of all and the blank token, over all channels. The formula has a bias
     # of 5 products for every head and pair; that of the neighbours is seen, as a linear layer.
-    return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.attn.num_heads)
+    return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.num_heads)
 
 
 def dense_mask_step(predictions: QueryPredictions) -> int:
@@ -115,9 +115,7 @@ def dense_mask_step(predictions: QueryPredictions) -> int:
 
 
 RULES: dict[type[nn.Module], ModuleRule] = {
-    # Blocks call their attention by its parts, so that no hook of its own runs.
-    ClusterBlock: ModuleRule(published=_attention, kernels=_unseen_attention),
-    ClusterAttention: ModuleRule(replaces=('',)),
+    ClusterAttention: ModuleRule(published=_attention, replaces=('',), kernels=_unseen_attention),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     # What remains of the mask step is left out by its callers, see Caller.mask_step.

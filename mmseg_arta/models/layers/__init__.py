@@ -1,7 +1,6 @@
 """Blocks that several models share."""
 
 from .aff_patch_embed import StridedPatchEmbed
-from .by_rows import by_rows
 from .cluster_block import ClusterAttention, ClusterBlock
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .drop_path import DropPath
@@ -56,7 +55,6 @@ __all__ = [
     'TokenPlaces',
     'ViTBlock',
     'WindowAttention',
-    'by_rows',
     'fit_positions',
     'grid_prior',
     'init_deform_attention',

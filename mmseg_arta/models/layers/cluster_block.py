@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ...ops import cluster_attention
 from ...structures import Neighborhood
-from .by_rows import by_rows
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
@@ -53,22 +52,9 @@ class ClusterAttention(nn.Module):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        return self.proj(self.attend(*self.project(x), neighborhood, geometry))
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries ``(T, H, C / H)``, and keys and values ``(T, H, 2, C / H)``."""
         heads = self.num_heads
-        return self.q(x).unflatten(1, (heads, -1)), self.kv(x).unflatten(1, (heads, 2, -1))
-
-    def attend(
-        self,
-        q: Tensor,
-        kv: Tensor,
-        neighborhood: Neighborhood,
-        geometry: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        """What every query takes from its nearest clusters, ``(T, C)``, not yet projected."""
-        heads = self.num_heads
+        q = self.q(x).unflatten(1, (heads, -1))
+        kv = self.kv(x).unflatten(1, (heads, 2, -1))
         weight, bias = self.pos_embed.weight, self.pos_embed.bias
         if weight.shape[1] < 5:
             weight = F.pad(weight, (0, 5 - weight.shape[1]))
@@ -79,7 +65,7 @@ class ClusterAttention(nn.Module):
             )
         else:
             out = _without_blank(q, kv, weight, bias, neighborhood, geometry)
-        return out.flatten(1)
+        return self.proj(out.flatten(1))
 
 
 def _without_blank(
@@ -140,14 +126,7 @@ class ClusterBlock(nn.Module):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        q, kv = by_rows(lambda rows: self.attn.project(self.norm1(rows)), x)
-        attended = self.attn.attend(q, kv, neighborhood, geometry)
-        images = len(neighborhood.lengths)
-
-        def rest(x: Tensor, attended: Tensor, batch: Tensor) -> Tensor:
-            attended = self.scale1(self.attn.proj(attended))
-            x = x + self.drop_path(attended, batch, images)
-            return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
-
-        # Dropped or not is one draw for all rows of an image.
-        return by_rows(rest, x, attended, neighborhood.batch, whole=self.training)
+        batch, images = neighborhood.batch, len(neighborhood.lengths)
+        attended = self.scale1(self.attn(self.norm1(x), neighborhood, geometry))
+        x = x + self.drop_path(attended, batch, images)
+        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)

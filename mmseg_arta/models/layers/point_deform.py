@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ...ops import nearest_tokens_of_cells, point_deform_attention
 from ...structures import FINEST_PATCH, TokenSet
-from .by_rows import by_rows
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
@@ -106,28 +105,23 @@ class PointDeformAttention(nn.Module):
 
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
-        location, weight, value = by_rows(self._samples, query, x, places.centers)
+        shape = (self.num_heads, self.num_levels, self.num_points)
+        location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
+            1, (*shape, 2)
+        )
+        weight = _softmax_of_few(self.weights(query).unflatten(1, (self.num_heads, -1)))
         out = point_deform_attention(
-            value,
+            self.value(x).unflatten(1, (self.num_heads, -1)),
             places.centers,
             places.nearest,
             places.batch,
             location,
-            weight,
+            weight.unflatten(2, shape[1:]),
             self.power,
             self.floor,
             self.eps,
         )
         return self.proj(out.flatten(1))
-
-    def _samples(self, query: Tensor, x: Tensor, centers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where queries look and how much, and the values that they find there."""
-        shape = (self.num_heads, self.num_levels, self.num_points)
-        offsets = self.offsets(query).unflatten(1, (*shape, 2))
-        logits = self.weights(query).unflatten(1, (self.num_heads, -1))
-        weight = _softmax_of_few(logits).unflatten(2, shape[1:])
-        value = self.value(x).unflatten(1, (self.num_heads, -1))
-        return centers[:, None, None, None] + offsets, weight, value
 
 
 def token_places(

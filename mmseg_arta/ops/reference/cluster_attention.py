@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...structures import Neighborhood
+from ...structures import Neighborhood, at_least_one
 
 
 def relative_geometry(neighborhood: Neighborhood, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -18,10 +18,8 @@ def relative_geometry(neighborhood: Neighborhood, dtype: torch.dtype) -> tuple[T
     rows, valid = neighborhood.members
     nearest = neighborhood.neighbors.clamp(min=0)
     total, length = nearest.shape[0], nearest.shape[1] * neighborhood.cluster_size
-    if total == 0:
-        return neighborhood.xy.new_zeros((0, length, 5), dtype=dtype), valid.new_zeros((0, length))
     xy = neighborhood.xy.to(dtype)
-    delta = xy[rows][nearest].view(total, length, 2) - xy[:, None]
+    delta = at_least_one(xy)[rows][nearest].view(total, length, 2) - xy[:, None]
     exists = (valid[nearest] & (neighborhood.neighbors >= 0)[..., None]).view(total, length)
     distance = delta.square().sum(-1, keepdim=True).sqrt()
     unit = delta / distance.clamp(min=1e-6)
@@ -46,8 +44,7 @@ def cluster_attention(
         geometry = relative_geometry(neighborhood, q.dtype)
     features, exists = geometry
     rows, _ = neighborhood.members
-    if total == 0:
-        kv = torch.nn.functional.pad(kv, (0, 0, 0, 0, 0, 0, 0, 1))
+    kv = at_least_one(kv)
     nearest = neighborhood.neighbors.clamp(min=0)
 
     def near(values: Tensor) -> Tensor:

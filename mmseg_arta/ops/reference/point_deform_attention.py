@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...structures import at_least_one
 from .nearest_tokens import inverse_distance_weights
 from .weighted_rows import weighted_rows
 
@@ -32,10 +33,8 @@ def point_deform_attention(
 
     valid = index >= 0
     index = index.clamp(min=0)
-    if value.shape[0] == 0:
-        # A row to look at; it weighs nothing.
-        value = torch.nn.functional.pad(value, (0, 0, 0, 0, 0, 1))
-        centers = torch.nn.functional.pad(centers, (0, 0, 0, 1))
+    # If there is none, a row to look at; it weighs nothing.
+    value, centers = at_least_one(value), at_least_one(centers)
     squared = (location[..., None, :] - centers[index]).square().sum(-1)
     share = inverse_distance_weights(squared, valid, power, floor, eps)
 

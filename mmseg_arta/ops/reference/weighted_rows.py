@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...structures import at_least_one
+
 
 def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     """``out[n] = sum_j weights[n, j] * table[index[n, j]]``.
@@ -17,8 +19,7 @@ def weighted_rows(table: Tensor, index: Tensor, weights: Tensor) -> Tensor:
     Returns:
         ``(N, C)``.
     """
-    if table.shape[0] == 0:
-        table = torch.nn.functional.pad(table, (0, 0, 0, 1))
+    table = at_least_one(table)
     if index.shape[1] == 0:
         index = torch.nn.functional.pad(index, (0, 1))
         weights = torch.nn.functional.pad(weights, (0, 1))

@@ -8,6 +8,8 @@ from torch import Tensor
 from ..cpu import clusters as cpu_clusters
 from ..cpu import nearest_tokens as cpu_tokens
 from ..cuda import places as cuda
+from ..reference import clusters as reference
+from ..reference.bucket_search import nearest_points
 from .define import define
 
 
@@ -24,24 +26,42 @@ def _rows(places: Tensor, centers: Tensor, place_lengths, lengths, k: int) -> Te
     return places.new_empty((places.shape[0], k), dtype=torch.int64)
 
 
+# The reference reads values on the host: in a compiled graph it is one call.
+
+
+def _balanced(results, xy, batch, counts, height, width, cluster_size) -> None:
+    found = reference.balanced_clusters(xy, batch, counts, (height, width), cluster_size)
+    for result, tensor in zip(results, found, strict=True):
+        result.copy_(tensor)
+
+
+def _nearest(neighbors, *inputs) -> None:
+    neighbors.copy_(reference.nearest_clusters(*inputs))
+
+
+def _tokens(nearest, places, centers, place_lengths, lengths, k) -> None:
+    images = [reference.image_index(tuple(n), places.device) for n in (lengths, place_lengths)]
+    nearest.copy_(nearest_points(centers.double(), images[0], places.double(), images[1], k))
+
+
 balanced_clusters = define(
     'balanced_clusters',
     'Tensor xy, Tensor batch, Tensor counts, SymInt height, SymInt width, int cluster_size',
     '(Tensor, Tensor)',
     _clusters,
-    {'cpu': cpu_clusters.balanced, 'cuda': cuda.balanced},
+    {'cpu': cpu_clusters.balanced, 'cuda': cuda.balanced, 'reference': _balanced},
 )
 nearest_clusters = define(
     'nearest_clusters',
     'Tensor xy, Tensor start, SymInt[] lengths, int cluster_size, int num_neighbors',
     'Tensor',
     _neighbors,
-    {'cpu': cpu_clusters.nearest, 'cuda': cuda.nearest_clusters},
+    {'cpu': cpu_clusters.nearest, 'cuda': cuda.nearest_clusters, 'reference': _nearest},
 )
 nearest_tokens = define(
     'nearest_tokens',
     'Tensor places, Tensor centers, SymInt[] place_lengths, SymInt[] lengths, int k',
     'Tensor',
     _rows,
-    {'cpu': cpu_tokens.nearest, 'cuda': cuda.nearest_tokens},
+    {'cpu': cpu_tokens.nearest, 'cuda': cuda.nearest_tokens, 'reference': _tokens},
 )

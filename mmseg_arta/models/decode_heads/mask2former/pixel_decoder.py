@@ -16,7 +16,6 @@ from ....ops import (
     neighborhood_merge,
 )
 from ....structures import MixedTokens, TokenSet, at_least_one
-from ...layers import by_rows
 from .deform_layer import DeformEncoderLayer, PointDeformAttention, TokenPlaces
 from .point_conv import PointConv
 from .positions import Normalize, check_normalize, grid_of, token_positions
@@ -162,7 +161,7 @@ class PointPixelDecoder(nn.Module):
         squared = (centers[:, None] - others[near.rows.clamp(min=0)]).square().sum(-1)
         share = inverse_distance_weights(squared, near.valid(), 3.0, self.floor, self.eps)
         above = neighborhood_merge(coarser.feats, near.rows, share[..., None])[:, 0]
-        x = by_rows(lambda rows, others: self.lateral(rows) + others, finest.feats, above)
+        x = self.lateral(finest.feats) + above
         own = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
         x = F.relu(self.out_norm(self.point_conv(x, centers, own)), inplace=True)
         return finest.with_feats(x)

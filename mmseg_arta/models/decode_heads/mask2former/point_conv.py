@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ....ops import neighborhood_merge
 from ....structures import NearestTokens
-from ...layers import by_rows
 
 _SETS = 4
 
@@ -36,4 +35,4 @@ class PointConv(nn.Module):
         unit = delta / distance.clamp(min=1e-6)
         weights = self.weight_net(torch.cat((delta, distance, unit.flip(-1)), -1).to(x.dtype))
         merged = neighborhood_merge(x, nearest.rows, weights)
-        return by_rows(lambda rows: self.proj(self.norm(rows)), merged.flatten(1))
+        return self.proj(self.norm(merged.flatten(1)))
