@@ -97,7 +97,7 @@ def _class_scores(args: Sequence[Any], out: Tensor) -> int:
 
 
 # Custom operators that stand for operators that fvcore does count, by name.
-_FUSED: dict[str, Formula] = {'mmseg_arta::class_scores': _class_scores}
+_FUSED: dict[str, Formula] = {'mmseg_arta.class_scores': _class_scores}
 
 _EMBEDDING_BAGS = ('_embedding_bag', '_embedding_bag_forward_only')
 _PER_SAMPLE_WEIGHTS = 6
@@ -126,7 +126,7 @@ def count_call(
         args, kwargs: what it was called with; of tensors only shapes are read.
         result: what it returned.
     """
-    formula = _BY_OPERATOR.get(operator, _FUSED.get(operator._qualified_op_name))
+    formula = _BY_OPERATOR.get(operator, _FUSED.get(str(operator)))
     if formula is not None:
         first = result[0] if isinstance(result, (tuple, list)) else result
         return CallCount(int(formula(args, first)))
