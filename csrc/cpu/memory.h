@@ -13,14 +13,14 @@
 
 namespace arta {
 
-// Asks for large pages behind a large array that is about to be written for the first time: the
-// kernel then makes room in few steps, not one for every 4 KiB. A hint, nothing depends on it.
-inline void prefer_large_pages(void* array, size_t bytes) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  constexpr uintptr_t PAGE = uintptr_t{1} << 21;
+// Has the operating system put memory behind a large array that is about to be written for the
+// first time, in one step and not page by page as it is touched. Nothing depends on it.
+inline void make_room(char* array, int64_t bytes) {
+#if defined(MADV_POPULATE_WRITE)
+  constexpr uintptr_t PAGE = 4096;
   const auto begin = (reinterpret_cast<uintptr_t>(array) + PAGE - 1) / PAGE * PAGE;
-  const auto end = (reinterpret_cast<uintptr_t>(array) + bytes) / PAGE * PAGE;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  const auto end = reinterpret_cast<uintptr_t>(array + bytes) / PAGE * PAGE;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
 #else
   static_cast<void>(array);
   static_cast<void>(bytes);

@@ -16,6 +16,8 @@ namespace {
 
 // Rows of pixels of a part, a few rows of cells: what two of those share is computed once.
 constexpr int64_t ROWS_PER_PART = 8;
+// Of the output that gets its memory at a time.
+constexpr int64_t BYTES_PER_STEP = int64_t{1} << 24;
 
 }  // namespace
 
@@ -30,8 +32,12 @@ ARTA_API int arta_class_scores(const ArtaScores* problem, void* out) {
   const arta::Workers scratch(static_cast<size_t>(kernels.scratch(p)),
                               arta::workers_for(parts, p.run.threads));
   if (!weights || scratch.failed()) return ARTA_NO_MEMORY;
-  const int64_t numbers = p.images * p.classes * p.height * p.width;
-  arta::prefer_large_pages(out, static_cast<size_t>(numbers * size));
+  const int64_t bytes = p.images * p.classes * p.height * p.width * size;
+  auto room = [&](int64_t, int64_t part) {
+    const int64_t begin = part * BYTES_PER_STEP;
+    arta::make_room(static_cast<char*>(out) + begin, std::min(BYTES_PER_STEP, bytes - begin));
+  };
+  arta::parallel(arta::parts_of(bytes, BYTES_PER_STEP), p.run.threads, room);
   for (int64_t image = 0; image < p.images; ++image)
     kernels.pack(p, weights.get() + image * per_image, image);
   auto job = [&](int64_t worker, int64_t part) {
