@@ -17,8 +17,8 @@ def class_scores(
     """Sum over queries of class probability x mask probability, for every pixel.
 
     Mask logits are bilinear between the middles of cells, as by
-    ``F.interpolate(mode='bilinear')`` without ``align_corners``; neither they nor the masks'
-    probabilities need memory at the size of the image.
+    ``F.interpolate(mode='bilinear')`` without ``align_corners``. The C++ back end keeps neither
+    them nor the masks' probabilities at the size of the image.
 
     Args:
         class_probs: ``(B, Q, K)`` probabilities of the queries' classes.

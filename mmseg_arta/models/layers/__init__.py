@@ -22,6 +22,7 @@ from .point_deform import (
     PointDeformBlock,
     TokenPlaces,
     init_deform_attention,
+    softmax_of_few,
     token_places,
 )
 from .sine_position import sine_position
@@ -64,6 +65,7 @@ __all__ = [
     'pool_convs',
     'resize_positions',
     'sine_position',
+    'softmax_of_few',
     'split_images',
     'token_places',
 ]

@@ -37,8 +37,8 @@ def init_deform_attention(module: nn.Module) -> None:
     nn.init.xavier_uniform_(module.proj.weight)
 
 
-def _softmax_of_few(logits: Tensor) -> Tensor:
-    """Softmax over a short last dimension.
+def softmax_of_few(logits: Tensor) -> Tensor:
+    """Softmax of ``(..., N)`` over a short last dimension.
 
     On a CPU PyTorch computes it number by number there, but many at a time over the first one.
     """
@@ -109,7 +109,7 @@ class PointDeformAttention(nn.Module):
         location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
             1, (*shape, 2)
         )
-        weight = _softmax_of_few(self.weights(query).unflatten(1, (self.num_heads, -1)))
+        weight = softmax_of_few(self.weights(query).unflatten(1, (self.num_heads, -1)))
         out = point_deform_attention(
             self.value(x).unflatten(1, (self.num_heads, -1)),
             places.centers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...structures import batch_index, offsets_from_lengths
 from .bucket_search import nearest_points
 from .nearest_tokens import nearest_tokens
 
@@ -131,9 +132,7 @@ def nearest_clusters(
 
 def image_index(counts: tuple[int, ...], device: torch.device) -> Tensor:
     """Image ``(sum(counts),)`` int64 of every row, of rows per image."""
-    images = torch.arange(len(counts), device=device)
-    each = torch.tensor(counts, dtype=torch.int64, device=device)
-    return images.repeat_interleave(each, output_size=sum(counts))
+    return batch_index(offsets_from_lengths(counts, device), sum(counts))
 
 
 def compare_all_clusters(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import MixedTokens, TokenSet
+from ...layers import softmax_of_few
 from .deform_layer import DeformEncoderLayer, init_deform_attention
 from .pixel_decoder import PixelDecoderOutput
 from .positions import Normalize, check_normalize, token_positions
@@ -63,7 +64,7 @@ class GridDeformAttention(nn.Module):
         heads = self.num_heads
         shape = (heads, self.num_levels, self.num_points)
         offsets = self.offsets(query).unflatten(2, (*shape, 2))
-        weight = self.weights(query).unflatten(2, (heads, -1)).softmax(-1)
+        weight = softmax_of_few(self.weights(query).unflatten(2, (heads, -1)))
         weight = weight.transpose(1, 2).flatten(0, 1)[:, None]  # (B H, 1, N, L P)
         value = self.value(x).transpose(1, 2).reshape(batch * heads, dim // heads, cells)
         parts = value.split([rows * cols for rows, cols in places.sizes], 2)
