@@ -4,6 +4,7 @@ from .aff_patch_embed import StridedPatchEmbed
 from .cluster_block import ClusterAttention, ClusterBlock
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .drop_path import DropPath
+from .grid_maps import for_convolutions, to_maps, to_rows
 from .grid_prior import grid_prior
 from .layer_scale import LayerScale, layer_scale
 from .learned_positions import fit_positions, resize_positions
@@ -25,6 +26,7 @@ from .point_deform import (
     softmax_of_few,
     token_places,
 )
+from .row_blocks import by_rows
 from .sine_position import sine_position
 from .swin_block import SwinBlock, WindowAttention
 from .token_merging import AdaptiveDownsample, GridDownsample, NeighborhoodMerging
@@ -56,7 +58,9 @@ __all__ = [
     'TokenPlaces',
     'ViTBlock',
     'WindowAttention',
+    'by_rows',
     'fit_positions',
+    'for_convolutions',
     'grid_prior',
     'init_deform_attention',
     'init_low_resolution_layers',
@@ -67,5 +71,7 @@ __all__ = [
     'sine_position',
     'softmax_of_few',
     'split_images',
+    'to_maps',
+    'to_rows',
     'token_places',
 ]

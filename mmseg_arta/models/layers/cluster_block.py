@@ -11,6 +11,7 @@ from ...structures import Neighborhood
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
+from .row_blocks import PackedBlock
 
 # Far below any logit, and a number of every floating type.
 _SUNK = 6e4
@@ -89,7 +90,7 @@ def _without_blank(
     return out[..., :dim]
 
 
-class ClusterBlock(nn.Module):
+class ClusterBlock(PackedBlock):
     """Pre-norm transformer block with :class:`ClusterAttention`.
 
     Args:
@@ -126,7 +127,5 @@ class ClusterBlock(nn.Module):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        batch, images = neighborhood.batch, len(neighborhood.lengths)
-        attended = self.scale1(self.attn(self.norm1(x), neighborhood, geometry))
-        x = x + self.drop_path(attended, batch, images)
-        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
+        attended = self.attn(self.norm1(x), neighborhood, geometry)
+        return self._finish(x, attended, neighborhood.batch, len(neighborhood.lengths))

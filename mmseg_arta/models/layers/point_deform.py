@@ -14,6 +14,7 @@ from ...structures import FINEST_PATCH, TokenSet
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
+from .row_blocks import PackedBlock
 
 
 def init_deform_attention(module: nn.Module) -> None:
@@ -106,6 +107,7 @@ class PointDeformAttention(nn.Module):
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
         shape = (self.num_heads, self.num_levels, self.num_points)
+
         location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
             1, (*shape, 2)
         )
@@ -146,7 +148,7 @@ def token_places(
     )
 
 
-class PointDeformBlock(nn.Module):
+class PointDeformBlock(PackedBlock):
     """Pre-norm transformer block with :class:`PointDeformAttention` (ARTA table 5).
 
     Args:
@@ -178,7 +180,6 @@ class PointDeformBlock(nn.Module):
 
     def forward(self, x: Tensor, places: TokenPlaces, position: Tensor) -> Tensor:
         """``x`` and ``position (V, C)``, levels laid end to end, to ``(V, C)``."""
-        batch, images = places.batch, places.nearest.shape[1]
         y = self.norm1(x)
-        x = x + self.drop_path(self.scale1(self.attn(y + position, y, places)), batch, images)
-        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
+        attended = self.attn(y + position, y, places)
+        return self._finish(x, attended, places.batch, places.nearest.shape[1])

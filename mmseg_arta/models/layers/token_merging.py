@@ -12,6 +12,7 @@ from ...ops import neighborhood_merge
 from ...structures import FINEST_PATCH, Neighborhood, TokenSet, full_grid, offsets_from_lengths
 from .grid_prior import GridPrior, check_grid_prior, grid_prior, on_grid
 from .position_terms import position_terms
+from .row_blocks import by_rows
 
 _SETS = 4
 
@@ -49,17 +50,21 @@ class NeighborhoodMerging(nn.Module):
             ``(K, out)``.
         """
         rows, valid = neighborhood.members
-        near = neighborhood.neighbors.index_select(0, centers)
-        exists = valid[near.clamp(min=0)] & (near >= 0)[..., None]
-        index = rows[near.clamp(min=0)].masked_fill(~exists, -1).flatten(1)
-        kept = index.clamp(min=0)
-        delta = neighborhood.xy[kept] - neighborhood.xy[centers][:, None]
-        # Places need more digits than half precision has.
-        with torch.autocast(x.device.type, enabled=False):
-            terms = position_terms(delta.to(self.proj.weight.dtype), self.expanded_position)
-            weights = self.weight_net(terms) * importance[kept][..., None]
-        merged = neighborhood_merge(x, index, weights)
-        return self.proj(self.norm(merged.flatten(1)))
+
+        def merge(centers: Tensor) -> Tensor:
+            near = neighborhood.neighbors.index_select(0, centers)
+            exists = valid[near.clamp(min=0)] & (near >= 0)[..., None]
+            index = rows[near.clamp(min=0)].masked_fill(~exists, -1).flatten(1)
+            kept = index.clamp(min=0)
+            delta = neighborhood.xy[kept] - neighborhood.xy[centers][:, None]
+            # Places need more digits than half precision has.
+            with torch.autocast(x.device.type, enabled=False):
+                terms = position_terms(delta.to(self.proj.weight.dtype), self.expanded_position)
+                weights = self.weight_net(terms) * importance[kept][..., None]
+            merged = neighborhood_merge(x, index, weights)
+            return self.proj(self.norm(merged.flatten(1)))
+
+        return by_rows(merge, centers)
 
 
 class AdaptiveDownsample(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers import PointDeformAttention, TokenPlaces, init_deform_attention
+from ...layers import PointDeformAttention, TokenPlaces, by_rows, init_deform_attention
 
 __all__ = [
     'DeformEncoderLayer',
@@ -38,5 +38,8 @@ class DeformEncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, places: Any) -> Tensor:
         """``x`` and ``position (..., C)`` to ``(..., C)``; ``places`` is what ``attn`` takes."""
-        x = self.norm1(x + self.attn(x + position, x, places))
+        return by_rows(self._finish, x, self.attn(x + position, x, places))
+
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        x = self.norm1(x + attended)
         return self.norm2(x + self.fc2(F.relu(self.fc1(x), inplace=True)))

@@ -59,7 +59,7 @@ class MaskFeatures:
             small = embed[..., factor.channels] @ factor.rows.transpose(1, 2)
             index = factor.index.expand(batch, -1)
             term = small.gather(2, index[:, None].expand(-1, queries, -1))
-            total = term if total is None else total + term
+            total = term if total is None else total.add_(term)
         assert total is not None
         return total
 
@@ -78,12 +78,15 @@ class MaskFeatures:
         kind = torch.promote_types(self.factors[0].rows.dtype, torch.float32)
         out = self.factors[0].rows.new_zeros((*cells.shape[:2], channels), dtype=kind)
         for factor in self.factors:
-            batch, width = cells.shape[0], factor.rows.shape[2]
-            rows = factor.rows.to(kind).expand(batch, -1, -1)
-            index = factor.index.expand(batch, -1)
+            batch = cells.shape[0]
+            tables, length = factor.rows.shape[:2]
+            rows = factor.rows.to(kind).flatten(0, 1)
+            # Whole rows are copied several times as fast as single numbers are gathered.
+            first = torch.arange(tables, device=rows.device)[:, None] * length
+            index = (factor.index + first).expand(batch, -1)
             for cell in cells.unbind(2):
-                places = index.gather(1, cell)[..., None].expand(-1, -1, width)
-                out[..., factor.channels] += rows.gather(1, places)
+                found = rows.index_select(0, index.gather(1, cell).flatten())
+                out[..., factor.channels] += found.unflatten(0, cell.shape)
         return out / cells.shape[2]
 
     def dense(self, channels: int) -> Tensor:

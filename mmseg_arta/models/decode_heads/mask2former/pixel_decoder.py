@@ -16,6 +16,7 @@ from ....ops import (
     neighborhood_merge,
 )
 from ....structures import MixedTokens, TokenSet, at_least_one
+from ...layers import by_rows
 from .deform_layer import DeformEncoderLayer, PointDeformAttention, TokenPlaces
 from .point_conv import PointConv
 from .positions import Normalize, check_normalize, grid_of, token_positions
@@ -158,10 +159,16 @@ class PointPixelDecoder(nn.Module):
     def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:
         centers, others = finest.centers(), at_least_one(coarser.centers())
         near = nearest_tokens(centers, finest.lengths, coarser, _SAMPLE_TOKENS)
-        squared = (centers[:, None] - others[near.rows.clamp(min=0)]).square().sum(-1)
-        share = inverse_distance_weights(squared, near.valid(), 3.0, self.floor, self.eps)
-        above = neighborhood_merge(coarser.feats, near.rows, share[..., None])[:, 0]
-        x = self.lateral(finest.feats) + above
+
+        def add(
+            feats: Tensor, center: Tensor, rows: Tensor, valid: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            squared = (center[:, None] - others[rows.clamp(min=0)]).square().sum(-1)
+            share = inverse_distance_weights(squared, valid, 3.0, self.floor, self.eps)
+            above = neighborhood_merge(coarser.feats, rows, share[..., None])[:, 0]
+            return self.lateral(feats), above
+
+        x = by_rows(add, finest.feats, centers, near.rows, near.valid(), last=torch.add)
         own = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
         x = F.relu(self.out_norm(self.point_conv(x, centers, own)), inplace=True)
         return finest.with_feats(x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ....ops import neighborhood_merge
 from ....structures import NearestTokens
+from ...layers import by_rows
 
 _SETS = 4
 
@@ -30,9 +31,12 @@ class PointConv(nn.Module):
 
     def forward(self, x: Tensor, centers: Tensor, nearest: NearestTokens) -> Tensor:
         """``x (T, C)`` at ``centers (T, 2)`` to ``(T, out)``; ``nearest`` rows are ``(T, k)``."""
-        delta = centers[:, None] - centers[nearest.rows.clamp(min=0)]
-        distance = delta.square().sum(-1, keepdim=True).sqrt()
-        unit = delta / distance.clamp(min=1e-6)
-        weights = self.weight_net(torch.cat((delta, distance, unit.flip(-1)), -1).to(x.dtype))
-        merged = neighborhood_merge(x, nearest.rows, weights)
-        return self.proj(self.norm(merged.flatten(1)))
+
+        def convolve(own: Tensor, near: Tensor) -> Tensor:
+            delta = own[:, None] - centers[near.clamp(min=0)]
+            distance = delta.square().sum(-1, keepdim=True).sqrt()
+            unit = delta / distance.clamp(min=1e-6)
+            weights = self.weight_net(torch.cat((delta, distance, unit.flip(-1)), -1).to(x.dtype))
+            return self.proj(self.norm(neighborhood_merge(x, near, weights).flatten(1)))
+
+        return by_rows(convolve, centers, nearest.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,7 +29,11 @@ class Memory:
 
     def padded(self, rows: Tensor) -> Tensor:
         """Packed ``(T, C)`` rows as ``(B, N, C)``, zero where there is no token."""
-        return at_least_one(rows)[self.slots] * self.valid[..., None]
+        rows = at_least_one(rows)
+        if not torch.compiler.is_compiling() and self.slots.numel() == len(rows):
+            # Equally many everywhere: they lie as they should.
+            return rows.view(*self.slots.shape, -1)
+        return rows[self.slots] * self.valid[..., None]
 
 
 class QueryAttention(nn.Module):

@@ -1,0 +1,80 @@
+"""Row-wise layers computed for some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Rows of a block for every thread: with their hidden channels they fit a second-level cache.
+_ROWS = 1024
+# With fewer blocks, what lies between the layers fits the caches anyway.
+_LEAST_BLOCKS = 8
+
+
+def by_rows(
+    function: Callable[..., Any],
+    *rows: Tensor,
+    last: Callable[..., Tensor] | None = None,
+    at_once: bool = False,
+) -> Tensor:
+    """What ``function`` makes of tensors whose rows do not depend on each other.
+
+    On a CPU without gradients it is called for a block of rows at a time if they are many: what
+    lies between its layers stays in the cache, and the large tensors there, which the system would
+    hand out and clear anew each time, are not made at all. Elsewhere it is called once.
+
+    Args:
+        function: takes blocks of ``rows``; returns a tensor with equally many rows, or the
+            arguments of ``last``.
+        rows: tensors ``(T, ...)``.
+        last: the last step if it is one that can write to a given place, its argument ``out``.
+        at_once: call it once in any case, for what draws random numbers.
+    """
+
+    def call(parts: tuple[Tensor, ...], **place: Tensor) -> Tensor:
+        found = function(*parts)
+        return found if last is None else last(*found, **place)
+
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or at_once:
+        return call(rows)
+    count, step = len(rows[0]), _ROWS * torch.get_num_threads()
+    few = count < _LEAST_BLOCKS * step
+    if few or rows[0].device.type != 'cpu' or torch.jit.is_tracing():
+        return call(rows)
+    out: Tensor | None = None
+    for begin in range(0, count, step):
+        parts = tuple(part[begin : begin + step] for part in rows)
+        if out is None or last is None:
+            found = call(parts)
+            out = found.new_empty((count, *found.shape[1:])) if out is None else out
+            out[begin : begin + step] = found
+        else:
+            call(parts, out=out[begin : begin + step])
+    return out
+
+
+class PackedBlock(nn.Module):
+    """Pre-norm transformer block on packed tokens: what follows its attention.
+
+    Of a block it needs ``scale1``, ``norm2``, ``mlp``, ``scale2`` and ``drop_path``.
+    """
+
+    def _finish(self, x: Tensor, attended: Tensor, batch: Tensor, images: int) -> Tensor:
+        """Both short connections and the feed-forward network, ``(T, C)`` to ``(T, C)``.
+
+        Args:
+            x: ``(T, C)`` the block's input.
+            attended: ``(T, C)`` what its attention makes of it.
+            batch: ``(T,)`` int64 image of every row.
+            images: number of images.
+        """
+
+        def finish(x: Tensor, attended: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+            x = x + self.drop_path(self.scale1(attended), batch, images)
+            return x, self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
+
+        # Stochastic depth draws once for all rows of an image.
+        return by_rows(finish, x, attended, batch, last=torch.add, at_once=self.training)
