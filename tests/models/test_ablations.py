@@ -13,7 +13,12 @@ from mmseg.structures import SegDataSample
 
 from mmseg_arta.models import ARTA
 from mmseg_arta.models.allocation import ThresholdAllocation
-from mmseg_arta.models.layers import ConvNeXtV2Block, SwinBlock, WindowAttention
+from mmseg_arta.models.layers import (
+    ConvNeXtV2Block,
+    GlobalResponseNorm,
+    SwinBlock,
+    WindowAttention,
+)
 from tests.models.test_arta import NANO, Chequered
 from tests.models.test_sparse_mask2former_head import SMALL
 
@@ -142,6 +147,16 @@ def test_grid_blocks_have_right_gradients(kind):
         torch.nn.init.normal_(block.response_norm.gamma)
     x = torch.randn(2, 15, 4, dtype=torch.float64, requires_grad=True)
     torch.autograd.gradcheck(lambda x: block(x, (3, 5)), x)
+
+
+def test_response_norm_beside_channels_without_response():
+    layer = GlobalResponseNorm(3)
+    torch.nn.init.ones_(layer.gamma)
+    x = torch.tensor([[[3.0, 0.0, 1.0], [4.0, 0.0, 0.0]]], requires_grad=True)
+    found = layer(x)
+    torch.testing.assert_close(found, x * torch.tensor([3.5, 1.0, 1.5]), atol=1e-5, rtol=1e-5)
+    (grad,) = torch.autograd.grad(found.sum(), x)
+    assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize(

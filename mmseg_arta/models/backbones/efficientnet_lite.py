@@ -11,6 +11,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ..layers import for_convolutions
+
 # repeats, kernel, stride, expansion, channels
 _STAGES = (
     (1, 3, 1, 1, 16),
@@ -31,6 +33,10 @@ def _conv(
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
+def _act(x: Tensor) -> Tensor:
+    return F.relu6(x, inplace=True)
+
+
 class _SeparableConv(nn.Module):
     """Depth-wise and point-wise convolution."""
 
@@ -40,7 +46,7 @@ class _SeparableConv(nn.Module):
         self.conv_pw, self.bn2 = _conv(inputs, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv_pw(F.relu6(self.bn1(self.conv_dw(x)))))
+        return self.bn2(self.conv_pw(_act(self.bn1(self.conv_dw(x)))))
 
 
 class _InvertedResidual(nn.Module):
@@ -56,8 +62,8 @@ class _InvertedResidual(nn.Module):
         self.conv_pwl, self.bn3 = _conv(inner, outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu6(self.bn1(self.conv_pw(x)))
-        out = F.relu6(self.bn2(self.conv_dw(out)))
+        out = _act(self.bn1(self.conv_pw(x)))
+        out = _act(self.bn2(self.conv_dw(out)))
         out = self.bn3(self.conv_pwl(out))
         return x + out if self.residual else out
 
@@ -107,7 +113,8 @@ class EfficientNetLite0(BaseModule):
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """``(B, 3, H, W)`` to a single map ``(B, 320, H / 32, W / 32)``, sides rounded up."""
-        return (self.blocks(F.relu6(self.bn1(self.conv_stem(image)))),)
+        image = for_convolutions(image)
+        return (self.blocks(_act(self.bn1(self.conv_stem(image)))),)
 
 
 def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

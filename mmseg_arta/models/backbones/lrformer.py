@@ -11,7 +11,13 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import LowResolutionBlock, MapLayerNorm, init_low_resolution_layers, pool_convs
+from ..layers import (
+    LowResolutionBlock,
+    MapLayerNorm,
+    for_convolutions,
+    init_low_resolution_layers,
+    pool_convs,
+)
 from .lrformer_arch import LRFORMER_ARCHS, resolve_lrformer_arch
 from .pretrained import is_pretrained, load_pretrained
 
@@ -40,7 +46,7 @@ class ConvStem(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, dim, H / 4, W / 4)``."""
-        return self.norm(self.convs(image))
+        return self.norm(self.convs(for_convolutions(image)))
 
 
 class OverlappedPatchEmbed(nn.Module):

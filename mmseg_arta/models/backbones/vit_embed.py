@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import to_maps, to_rows
 from ..token_reduction import TokenLayout
 
 
@@ -28,14 +29,13 @@ def embed_supertokens(
         ``(T, C)``.
     """
     if layout.owner is None:
-        feats = projection(image).flatten(2).transpose(1, 2)
-        return (feats + positions).flatten(0, 1)
+        return (to_rows(projection(image)) + positions).flatten(0, 1)
     # Rows are sorted by image and size: gather size by size, then bring them back in order.
     order = layout.sizes.argsort(stable=True)
     image_of = layout.batch_index().index_select(0, order)
     places = layout.places.index_select(0, order)
     totals = [sum(count) for count in zip(*layout.counts, strict=True)]
-    maps = positions[0].T.unflatten(1, layout.grid)[None]
+    maps = to_maps(positions, layout.grid)
     pixels, means = [], []
     for batch, place, size in zip(
         image_of.split(totals), places.split(totals), layout.group_sizes, strict=True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .grid_maps import for_convolutions
+
 
 class StridedPatchEmbed(nn.Module):
     """Two 3x3 stride-2 convolutions to 4 px tokens and a LayerNorm (AFF 3).
@@ -31,5 +33,5 @@ class StridedPatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, H / 4, W / 4, dim)``."""
-        maps = self.conv2(self.act(self.bn(self.conv1(image))))
+        maps = self.conv2(self.act(self.bn(self.conv1(for_convolutions(image)))))
         return self.norm(maps.permute(0, 2, 3, 1))

@@ -7,14 +7,15 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from .grid_maps import to_maps, to_rows
+
 
 def resize_positions(positions: Tensor, grid: tuple[int, int], target: tuple[int, int]) -> Tensor:
     """Positions ``(1, rows * columns, C)`` of ``grid``, resized bicubically to ``target``."""
     if tuple(grid) == tuple(target):
         return positions
-    maps = positions.transpose(1, 2).unflatten(2, tuple(grid))
-    maps = F.interpolate(maps, tuple(target), mode='bicubic', align_corners=False)
-    return maps.flatten(2).transpose(1, 2)
+    maps = to_maps(positions, grid)
+    return to_rows(F.interpolate(maps, tuple(target), mode='bicubic', align_corners=False))
 
 
 def fit_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:

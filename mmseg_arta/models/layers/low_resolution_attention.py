@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .grid_maps import to_maps, to_rows
+
 #: Short sides of the pyramid behind keys and values, for queries pooled to 16.
 _PYRAMID = (11, 8, 6, 4)
 _QUERY_SIDE = 16
@@ -73,20 +75,17 @@ class LowResolutionSelfAttention(nn.Module):
         size = (int(x.shape[2]), int(x.shape[3]))  # tensors while traced
         side = self.pooled_size if self.pool_up else min(self.pooled_size, *size)
         grid = pooled_grid(side, size)
-        q = self.q(_to_rows(F.adaptive_avg_pool2d(x, grid)))
+        q = self.q(to_rows(F.adaptive_avg_pool2d(x, grid)))
         maps = [
             F.adaptive_avg_pool2d(x, pooled_grid(side, size))
             for side in pyramid_sides(self.pooled_size)
         ]
         if convs is not None:
             maps = [pooled + conv(pooled) for pooled, conv in zip(maps, convs, strict=True)]
-        kv = self.kv(self.norm(torch.cat([_to_rows(pooled) for pooled in maps], 1)))
+        kv = self.kv(self.norm(torch.cat([to_rows(pooled) for pooled in maps], 1)))
         q = q.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         k, v = kv.unflatten(2, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        out = self.proj(out).transpose(1, 2).unflatten(2, grid)
-        return F.interpolate(out, size, mode='bilinear', align_corners=False)
-
-
-def _to_rows(maps: Tensor) -> Tensor:
-    return maps.flatten(2).transpose(1, 2)
+        return F.interpolate(
+            to_maps(self.proj(out), grid), size, mode='bilinear', align_corners=False
+        )

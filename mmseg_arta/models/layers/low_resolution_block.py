@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .drop_path import DropPath
 from .low_resolution_attention import LowResolutionSelfAttention
+from .row_blocks import rows_at_once
 
 
 class MapLayerNorm(nn.LayerNorm):
@@ -54,10 +55,34 @@ class ResidualConvMlp(nn.Module):
         self.fc2 = nn.Conv2d(hidden, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.dwconv is None:
+            return self.fc2(self.act(self.fc1(x)))
+        cells = rows_at_once(x, (0, 2, 3))
+        if cells is not None:
+            return self._in_bands(x, max(cells // (x.shape[0] * x.shape[3]), 4))
         x = self.act(self.fc1(x))
-        if self.dwconv is not None:
-            x = x + self.dwconv(x)
-        return self.fc2(x)
+        return self.fc2(self.dwconv(x).add_(x))
+
+    def _in_bands(self, x: Tensor, step: int) -> Tensor:
+        """The same for ``step`` rows of the map at a time; every cell is computed once."""
+        conv, height = self.dwconv, x.shape[2]
+        hidden: Tensor | None = None
+        found = []
+        for begin in range(0, height, step):
+            new = _channels_last(self.act(self.fc1(x[:, :, begin : begin + step])))
+            # The convolution reaches one row down: the last two are still needed.
+            hidden = new if hidden is None else torch.cat((hidden[:, -2:], new), 1)
+            if begin == 0 or begin + step >= height:
+                padding = (int(begin == 0), int(begin + step >= height))
+                hidden = F.pad(hidden, (0, 0, 0, 0, *padding))
+            maps = hidden.permute(0, 3, 1, 2)
+            mixed = F.conv2d(maps, conv.weight, conv.bias, padding=(0, 1), groups=conv.groups)
+            found.append(_channels_last(self.fc2(mixed.add_(maps[:, :, 1:-1]))))
+        return torch.cat(found, 1).permute(0, 3, 1, 2)
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1)
 
 
 def map_layer_norm(dim: int) -> nn.Module:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .grid_maps import to_maps, to_rows
+
 
 class Mlp(nn.Module):
     """Linear - GELU - Linear.
@@ -43,7 +45,5 @@ class ConvMlp(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """``x (B, N, C)`` in raster order of ``grid`` (rows, columns), ``N = rows * columns``."""
-        x = self.fc1(x)
-        maps = x.transpose(1, 2).unflatten(2, grid)
-        x = self.dwconv(maps).flatten(2).transpose(1, 2)
-        return self.fc2(self.act(x))
+        maps = self.dwconv(to_maps(self.fc1(x), grid))
+        return self.fc2(self.act(to_rows(maps)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
+
+from .grid_maps import for_convolutions, to_rows
 
 
 class ConvPatchEmbed(nn.Module):
@@ -39,12 +40,10 @@ class ConvPatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
-        if image.device.type == 'cpu':
-            # Convolutions of few channels are several times as fast there with channels last.
-            image = image.contiguous(memory_format=torch.channels_last)
+        maps = for_convolutions(image)
         for conv in self.convs:
-            image = conv(image)
-        return self.norm(image.flatten(2).transpose(1, 2))
+            maps = conv(maps)
+        return self.norm(to_rows(maps))
 
 
 class KernelPatchEmbed(nn.Module):
@@ -63,4 +62,4 @@ class KernelPatchEmbed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
-        return self.norm(self.conv(image).flatten(2).transpose(1, 2))
+        return self.norm(to_rows(self.conv(image)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,20 @@ from torch import Tensor, nn
 _ROWS = 1024
 # With fewer blocks, what lies between the layers fits the caches anyway.
 _LEAST_BLOCKS = 8
+
+
+def rows_at_once(x: Tensor, dims: Sequence[int] = (0,)) -> int | None:
+    """How many rows of ``x`` to compute at a time, see :func:`by_rows`; None for all.
+
+    Args:
+        x: the rows.
+        dims: its dimensions that count them.
+    """
+    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return None
+    step = _ROWS * torch.get_num_threads()
+    few = math.prod(x.shape[dim] for dim in dims) < _LEAST_BLOCKS * step
+    return None if few or x.device.type != 'cpu' else step
 
 
 def by_rows(
@@ -38,12 +53,10 @@ def by_rows(
         found = function(*parts)
         return found if last is None else last(*found, **place)
 
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or at_once:
+    step = None if at_once else rows_at_once(rows[0])
+    if step is None:
         return call(rows)
-    count, step = len(rows[0]), _ROWS * torch.get_num_threads()
-    few = count < _LEAST_BLOCKS * step
-    if few or rows[0].device.type != 'cpu' or torch.jit.is_tracing():
-        return call(rows)
+    count = len(rows[0])
     out: Tensor | None = None
     for begin in range(0, count, step):
         parts = tuple(part[begin : begin + step] for part in rows)

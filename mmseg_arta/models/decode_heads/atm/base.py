@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ....structures import MixedTokens
+from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
 
@@ -188,8 +189,7 @@ class ATMBase(BaseModule):
         if image_size is not None:
             layout = layout.for_image(image_size)
         stages = tuple(
-            ActiveTokens(maps.flatten(2).transpose(1, 2).flatten(0, 1), None, layout.lengths)
-            for maps in inputs
+            ActiveTokens(to_rows(maps).flatten(0, 1), None, layout.lengths) for maps in inputs
         )
         return ReducedTokens(layout, stages)
 

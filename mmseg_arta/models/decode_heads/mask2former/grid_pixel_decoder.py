@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import MixedTokens, TokenSet
-from ...layers import softmax_of_few
+from ...layers import softmax_of_few, to_maps, to_rows
 from .deform_layer import DeformEncoderLayer, init_deform_attention
 from .pixel_decoder import PixelDecoderOutput
 from .positions import Normalize, check_normalize, token_positions
@@ -61,22 +61,25 @@ class GridDeformAttention(nn.Module):
     def forward(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``."""
         batch, cells, dim = x.shape
-        heads = self.num_heads
-        shape = (heads, self.num_levels, self.num_points)
-        offsets = self.offsets(query).unflatten(2, (*shape, 2))
+        heads, shape = self.num_heads, (self.num_levels, self.num_points)
+        # Cells last, which is the order in which everything below reads and writes.
+        offsets = self.offsets(query).unflatten(2, (heads, *shape, 2)).permute(3, 0, 2, 4, 1, 5)
         weight = softmax_of_few(self.weights(query).unflatten(2, (heads, -1)))
-        weight = weight.transpose(1, 2).flatten(0, 1)[:, None]  # (B H, 1, N, L P)
+        weight = weight.unflatten(3, shape).permute(3, 0, 2, 4, 1).flatten(1, 2)  # (L, B H, P, N)
         value = self.value(x).transpose(1, 2).reshape(batch * heads, dim // heads, cells)
         parts = value.split([rows * cols for rows, cols in places.sizes], 2)
-        samples = []
-        for number, (part, (rows, cols)) in enumerate(zip(parts, places.sizes, strict=True)):
+        # A CPU takes one point at a time: large tensors are handed out and cleared anew each time.
+        points = 1 if x.device.type == 'cpu' else self.num_points
+        out = value.new_zeros(value.shape)
+        for part, size, offset, share in zip(parts, places.sizes, offsets, weight, strict=True):
             # In half cells, as grid_sample counts from -1 to 1.
-            scale = offsets.new_tensor([cols, rows])
-            where = places.centers[:, None, None] + offsets[:, :, :, number] / scale
-            where = where.transpose(1, 2).flatten(0, 1) * 2 - 1  # (B H, N, P, 2)
-            maps = part.unflatten(2, (rows, cols))
-            samples.append(F.grid_sample(maps, where, align_corners=False))
-        out = (torch.cat(samples, 3) * weight).sum(3)
+            half = offset.new_tensor([size[1] / 2, size[0] / 2])
+            where = (places.centers * 2 - 1 + offset / half).flatten(0, 1)  # (B H, P, N, 2)
+            maps = part.unflatten(2, size)
+            for near, factor in zip(where.split(points, 1), share.split(points, 1), strict=True):
+                samples = F.grid_sample(maps, near, align_corners=False)  # (B H, C, points, N)
+                for sample, scale in zip(samples.unbind(2), factor.unbind(1), strict=True):
+                    out = torch.addcmul(out, sample, scale[:, None])
         return self.proj(out.view(batch, dim, cells).transpose(1, 2))
 
 
@@ -169,12 +172,12 @@ class GridPixelDecoder(nn.Module):
                 coarse[-1], maps[-1].shape[2:], mode='bilinear', align_corners=False
             )
             finest = self.out_conv(self.lateral(maps[-1]) + above)
-            feats = _to_rows(self.mask_proj(finest))
+            feats = to_rows(self.mask_proj(finest)).flatten(0, 1)
         memory = tuple(
-            level.with_feats(_to_rows(found))
+            level.with_feats(to_rows(found).flatten(0, 1))
             for level, found in zip(tokens.levels[:-1], coarse, strict=True)
         )
-        last = tokens.levels[-1].with_feats(_to_rows(finest))
+        last = tokens.levels[-1].with_feats(to_rows(finest).flatten(0, 1))
         return PixelDecoderOutput(memory, (last,), feats, tokens.canvas, tokens.image_size)
 
     def _encode(
@@ -185,7 +188,7 @@ class GridPixelDecoder(nn.Module):
         for number, (proj, cells, level) in enumerate(
             zip(self.input_proj, maps, levels, strict=True)
         ):
-            x.append(proj(cells).flatten(2).transpose(1, 2))
+            x.append(to_rows(proj(cells)))
             own = token_positions(level, self.dim, canvas, self.normalize)
             position.append(own.view(batch, -1, self.dim) + self.level_embed[number])
             rows, cols = level.grid
@@ -199,9 +202,7 @@ class GridPixelDecoder(nn.Module):
         for layer in self.layers:
             rows = layer(rows, where, places)
         parts = rows.split([height * width for height, width in sizes], 1)
-        return [
-            part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)
-        ]
+        return [to_maps(part, size) for part, size in zip(parts, sizes, strict=True)]
 
 
 def _to_map(level: TokenSet) -> Tensor:
@@ -212,9 +213,5 @@ def _to_map(level: TokenSet) -> Tensor:
             f'{min(level.lengths)} of {level.patch_size} px in an image: '
             f"use pixel_decoder='point' behind a sparse backbone"
         )
-    feats = level.feats.float().view(level.batch_size, rows, cols, -1)
-    return feats.permute(0, 3, 1, 2)
-
-
-def _to_rows(maps: Tensor) -> Tensor:
-    return maps.permute(0, 2, 3, 1).flatten(0, 2)
+    rows_of_images = level.feats.float().unflatten(0, (level.batch_size, -1))
+    return to_maps(rows_of_images, level.grid)
