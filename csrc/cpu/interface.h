@@ -10,7 +10,7 @@ typedef void ArtaWide;  // float or double, as `real`
 
 #include "../problems.h"
 
-#define ARTA_CPU_VERSION 4
+#define ARTA_CPU_VERSION 5
 #define ARTA_NO_MEMORY 1
 #define ARTA_BAD_INDEX 2
 
@@ -37,20 +37,18 @@ struct ArtaDeformGrad {
   void* grad_power;            // real (1,)
 };
 
-// Class scores of the pixels of B images: over Q queries, the sum of class probability x sigmoid
-// of the mask logits, which are bilinear between the middles of cells.
-struct ArtaScores {
-  const void* class_probs;     // real (B, Q, K)
-  const void* mask_logits;     // real (B, Q, rows, columns)
-  int64_t images;              // B
+// Mask probabilities of Q queries in rows of pixels of an image: the sigmoid of their logits, which
+// are bilinear between the middles of cells.
+struct ArtaMasks {
+  const void* logits;          // real (Q, rows, columns)
   int64_t queries;             // Q
-  int64_t classes;             // K
   int64_t rows;
   int64_t columns;
-  int64_t height;              // of the images in pixels
-  int64_t width;
-  double step_y;               // cells per pixel
-  double step_x;
+  int64_t cell;                // side of a cell in pixels
+  int64_t first;               // row of pixels
+  int64_t height;              // rows of pixels
+  int64_t width;               // of the image in pixels, a multiple of strips
+  int64_t strips;              // equal parts of a row of pixels
   ArtaRun run;
 };
 
@@ -109,5 +107,8 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           void* grad_image);
 
-// `out` (B, K, height, width).
-ARTA_API int arta_class_scores(const ArtaScores* problem, void* out);
+// `out` (height, strips, Q, width / strips).
+ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out);
+
+// Has the operating system put memory behind a new array that is about to be written.
+ARTA_API int arta_make_room(void* array, int64_t bytes, int64_t threads);

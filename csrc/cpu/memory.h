@@ -13,19 +13,34 @@
 
 namespace arta {
 
-// Has the operating system put memory behind a large array that is about to be written for the
-// first time, in one step and not page by page as it is touched. Nothing depends on it.
-inline void make_room(char* array, int64_t bytes) {
+// Pieces of a large array that is about to be written for the first time. `populate` has the
+// operating system put memory behind one of them in one step and not page by page as it is
+// touched. Nothing depends on it.
+class Room {
+ public:
+  Room(void* array, int64_t bytes) {
+    constexpr uintptr_t PAGE = 4096;
+    const auto address = reinterpret_cast<uintptr_t>(array);
+    begin_ = (address + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t end = (address + static_cast<uintptr_t>(bytes)) / PAGE * PAGE;
+    bytes_ = end > begin_ ? static_cast<int64_t>(end - begin_) : 0;
+  }
+  int64_t pieces() const { return (bytes_ + PIECE - 1) / PIECE; }
+  void populate(int64_t piece) const {
 #if defined(MADV_POPULATE_WRITE)
-  constexpr uintptr_t PAGE = 4096;
-  const auto begin = (reinterpret_cast<uintptr_t>(array) + PAGE - 1) / PAGE * PAGE;
-  const auto end = reinterpret_cast<uintptr_t>(array + bytes) / PAGE * PAGE;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+    const int64_t first = piece * PIECE;
+    madvise(reinterpret_cast<void*>(begin_ + static_cast<uintptr_t>(first)),
+            static_cast<size_t>(std::min(PIECE, bytes_ - first)), MADV_POPULATE_WRITE);
 #else
-  static_cast<void>(array);
-  static_cast<void>(bytes);
+    static_cast<void>(piece);
 #endif
-}
+  }
+
+ private:
+  static constexpr int64_t PIECE = int64_t{1} << 24;
+  uintptr_t begin_;
+  int64_t bytes_;
+};
 
 // Not initialised; null if there is none.
 template <class T>

@@ -8,7 +8,12 @@ from torch import Tensor
 from . import checks
 from .backend import chosen_backend, number_types
 from .reference import class_scores as reference
-from .registered import class_scores as registered
+from .registered import masks as registered
+
+#: Pixels whose mask probabilities are kept at a time: those of 100 queries fit in a cache.
+PIXELS_PER_THREAD = 4096
+#: Pixels of a row that are multiplied with the classes at a time, at least.
+STRIP = 512
 
 
 def class_scores(
@@ -17,8 +22,8 @@ def class_scores(
     """Sum over queries of class probability x mask probability, for every pixel.
 
     Mask logits are bilinear between the middles of cells, as by
-    ``F.interpolate(mode='bilinear')`` without ``align_corners``. The C++ back end keeps neither
-    them nor the masks' probabilities at the size of the image.
+    ``F.interpolate(mode='bilinear')`` without ``align_corners``. With the C++ back end neither
+    they nor the masks' probabilities exist at the size of the image, only a few rows at a time.
 
     Args:
         class_probs: ``(B, Q, K)`` probabilities of the queries' classes.
@@ -51,8 +56,10 @@ def class_scores(
             f'found {tuple(size)}'
         )
     chosen = chosen_backend('class_scores', class_probs)
-    if torch.is_grad_enabled() and (class_probs.requires_grad or mask_logits.requires_grad):
+    wants_grad = class_probs.requires_grad or mask_logits.requires_grad
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and wants_grad):
         # Predictions are not trained on; whoever asks for gradients gets them from PyTorch.
+        # Compilers see the definition, not a loop over blocks.
         chosen = 'reference'
     kind, _ = number_types(chosen, class_probs.dtype)
     probs, logits = class_probs.to(kind), mask_logits.to(kind)
@@ -60,5 +67,26 @@ def class_scores(
         if chosen == 'reference':
             out = reference.class_scores(probs, logits, cell, size)
         else:
-            out = registered.forward(probs, logits, cell, *size, chosen)
+            out = _by_blocks(probs, logits.contiguous(), cell, size, chosen)
     return out.to(class_probs.dtype)
+
+
+def _by_blocks(
+    class_probs: Tensor, mask_logits: Tensor, cell: int, size: tuple[int, int], backend: str
+) -> Tensor:
+    """The masks' probabilities of some rows of pixels at a time, and products with them."""
+    (batch, _, classes), (height, width) = class_probs.shape, size
+    out = registered.room(class_probs, batch, classes, height, width, backend)
+    # Products with few pixels at a time are faster; all of them must have equally many.
+    strips = next(n for n in range(max(1, width // STRIP), 0, -1) if width % n == 0)
+    rows = max(1, PIXELS_PER_THREAD * torch.get_num_threads() // width)
+    for image in range(batch):
+        weights, logits = class_probs[image].t(), mask_logits[image]
+        scores = out[image].view(classes, height * strips, width // strips).transpose(0, 1)
+        for first in range(0, height, rows):
+            masks = registered.forward(
+                logits, cell, first, min(rows, height - first), width, strips, backend
+            )
+            products = scores.narrow(0, first * strips, len(masks))
+            torch.bmm(weights.expand(len(masks), -1, -1), masks, out=products)
+    return out

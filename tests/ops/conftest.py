@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmseg_arta.ops.cpu import build, library
 
@@ -30,3 +32,12 @@ def cpu_kernels(built_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv('MMSEG_ARTA_OPS', raising=False)
     _, reason = library.load(built_library)
     assert not reason
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Forgets what was compiled and counted before, and afterwards what the test compiled."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    yield
+    torch._dynamo.reset()

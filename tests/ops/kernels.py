@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from mmseg_arta.ops.registered import (
-    class_scores,
     cluster_attention,
+    masks,
     neighborhood_merge,
     patches,
     places,
@@ -54,8 +54,8 @@ class Kernels:
         centers = level.centers()
         return places.nearest_tokens(at, centers, counts, level.lengths, k, self.backend)
 
-    def class_scores(self, probs, logits, cell, size) -> Tensor:
-        return class_scores.forward(probs, logits, cell, *size, self.backend)
+    def mask_probabilities(self, *arguments) -> Tensor:
+        return masks.forward(*arguments, self.backend)
 
 
 cpu, cuda, triton = (Kernels(name) for name in ('cpu', 'cuda', 'triton'))

@@ -1,13 +1,19 @@
-"""Class scores of pixels: the C++ kernel against the reference, and the door's checks."""
+"""Class scores of pixels: kernel and door against the reference, and the door's checks."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
+from torch import nn
 
+from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.ops import class_scores
+from mmseg_arta.ops.backend import ENV
+from mmseg_arta.ops.cpu import library
 from mmseg_arta.ops.reference import class_scores as reference
-from mmseg_arta.ops.registered import class_scores as registered
+from mmseg_arta.ops.registered import masks as registered
 from tests.ops.cpu_cases import instruction_set, poisoned, strided, with_threads
 from tests.ops.kernels import cpu
 
@@ -18,7 +24,9 @@ CASES = {
     'whole': (1, 100, 150, 16, 16, 4, 64, 64),
     'cut': (2, 7, 5, 5, 7, 4, 18, 25),
     'wide': (1, 10, 19, 3, 70, 8, 23, 557),
-    'three strips': (1, 3, 7, 2, 261, 4, 8, 1041),
+    'three strips': (1, 3, 7, 2, 385, 4, 8, 1539),
+    'no strips': (1, 3, 7, 2, 263, 4, 8, 1049),
+    'blocks': (2, 4, 3, 50, 64, 4, 197, 256),
     'cells of one pixel': (1, 4, 3, 9, 11, 1, 9, 11),
     'one of everything': (1, 1, 1, 1, 1, 4, 1, 1),
     'no queries': (1, 0, 3, 2, 2, 4, 8, 8),
@@ -34,9 +42,22 @@ def make(images, queries, classes, rows, columns, cell, height, width, seed=0):
     return probs, logits, cell, (height, width)
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """The rows of pixels of every call of the kernel by the door."""
+    calls, forward = [], registered.forward
+
+    def count(logits, cell, first, rows, width, strips, backend):
+        calls.append((first, rows, strips))
+        return forward(logits, cell, first, rows, width, strips, backend)
+
+    monkeypatch.setattr(registered, 'forward', count)
+    return calls
+
+
 def check(probs, logits, cell, size):
     with poisoned():
-        found = cpu.class_scores(probs, logits, cell, size)
+        found = class_scores(probs, logits, cell, size)
     truth = reference.class_scores(probs.double(), logits.double(), cell, size)
     assert found.dtype == torch.float32
     scale = max(float(truth.abs().max()) if truth.numel() else 0.0, 1e-2)
@@ -45,13 +66,18 @@ def check(probs, logits, cell, size):
 
 @pytest.mark.parametrize('instructions', ['base', 'avx2', 'avx512'])
 @pytest.mark.parametrize('case', CASES)
-def test_matches_the_reference(case, instructions):
+def test_matches_the_reference(case, instructions, counted):
     with instruction_set(instructions):
         check(*make(*CASES[case]))
+    assert bool(counted) == (case != 'no images')
 
 
 @pytest.mark.parametrize('seed', range(40))
-def test_random_sizes(seed):
+def test_random_sizes(seed, monkeypatch):
+    # Small blocks, so that there are several, and strips that do and do not divide the width.
+    door = sys.modules[class_scores.__module__]
+    monkeypatch.setattr(door, 'PIXELS_PER_THREAD', 1 << seed % 11)
+    monkeypatch.setattr(door, 'STRIP', 1 + seed % 13)
     torch.manual_seed(seed)
     images, queries, classes, rows, columns, cell = (
         int(torch.randint(1, high, ())) for high in (4, 30, 40, 9, 40, 9)
@@ -61,32 +87,69 @@ def test_random_sizes(seed):
     check(*make(images, queries, classes, rows, columns, cell, height, width, seed))
 
 
-def test_float64_is_exact():
+def test_blocks_cover_the_image_once(counted):
+    _, (_, threads) = with_threads(
+        (1, 2), lambda: [class_scores(*make(1, 2, 3, 4, 512, 2, 7, 1024)), list(counted)]
+    )
+    assert threads == [(0, 4, 2), (4, 3, 2), (0, 7, 2)]
+
+
+def probabilities(logits, cell, size):
+    """What the reference multiplies with the classes."""
+    return reference.class_scores(
+        torch.eye(logits.shape[0])[None].to(logits), logits[None], cell, size
+    )[0]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize('strips', [1, 5, 25])
+def test_probabilities_of_some_rows(strips, dtype):
+    _, logits, cell, size = make(*CASES['cut'])
+    truth = probabilities(logits[1].double(), cell, size)[:, 3:14]
+    with poisoned():
+        found = cpu.mask_probabilities(logits[1].to(dtype), cell, 3, 11, size[1], strips)
+    assert found.shape == (11 * strips, 7, 25 // strips) and found.dtype == dtype
+    found = found.view(11, strips, 7, -1).permute(2, 0, 1, 3).flatten(2).double()
+    torch.testing.assert_close(found, truth, rtol=0, atol=2e-6 if dtype == torch.float32 else 1e-13)
+
+
+def test_float64_is_exact(monkeypatch, counted):
+    monkeypatch.setenv(ENV, 'cpu')
     probs, logits, cell, size = make(*CASES['cut'])
-    found = cpu.class_scores(probs.double(), logits.double(), cell, size)
+    found = class_scores(probs.double(), logits.double(), cell, size)
     truth = reference.class_scores(probs.double(), logits.double(), cell, size)
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-13)
+    assert counted
 
 
 def test_extreme_logits_give_zero_and_one():
-    logits = torch.tensor([-1e30, -200.0, 200.0, 1e30]).view(1, 4, 1, 1)
-    found = cpu.class_scores(torch.eye(4)[None], logits, 1, (1, 1))
-    torch.testing.assert_close(found.flatten(), torch.tensor([0.0, 0, 1, 1]))
+    logits = torch.tensor([-1e30, -200.0, 200.0, 1e30]).view(4, 1, 1)
+    found = cpu.mask_probabilities(logits, 1, 0, 1, 1, 1).flatten()
+    torch.testing.assert_close(found, torch.tensor([0.0, 0, 1, 1]))
 
 
-def test_nan_stays_visible():
-    logits = torch.zeros(1, 1, 2, 2)
-    logits[0, 0, 1, 1] = torch.nan
-    arguments = (torch.ones(1, 1, 1), logits, 4, (8, 8))
-    missing = reference.class_scores(*arguments).isnan()
-    assert missing.any() and torch.equal(cpu.class_scores(*arguments).isnan(), missing)
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_what_is_not_finite_shows_as_in_the_reference(value):
+    logits = torch.zeros(1, 1, 3, 3)
+    logits[0, 0, 2, 2] = value
+    arguments = (torch.ones(1, 1, 1), logits, 4, (12, 12))
+    truth = reference.class_scores(*arguments)
+    assert truth.isnan().any() == (value != value) and not truth.isnan().all()
+    torch.testing.assert_close(class_scores(*arguments), truth, equal_nan=True)
 
 
 def test_layouts_and_threads_change_nothing():
-    probs, logits, cell, size = make(*CASES['cut'])
-    (one,), (three,) = with_threads((1, 3), lambda: [cpu.class_scores(probs, logits, cell, size)])
-    apart = cpu.class_scores(strided(probs), strided(logits), cell, size)
-    assert torch.equal(one, three) and torch.equal(one, apart)
+    probs, logits, cell, size = make(*CASES['blocks'])
+
+    def both():
+        kernel = cpu.mask_probabilities(logits[0], cell, 5, 7, size[1], 2)
+        return [kernel, class_scores(probs, logits, cell, size)]
+
+    (kernel, one), (kernel_of_three, three) = with_threads((1, 3), both)
+    assert torch.equal(kernel, kernel_of_three)
+    torch.testing.assert_close(three, one, rtol=0, atol=1e-6)
+    apart = class_scores(strided(probs), strided(logits), cell, size)
+    torch.testing.assert_close(apart, one, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
@@ -106,9 +169,44 @@ def test_the_door_gives_gradients():
     assert torch.autograd.gradcheck(lambda p, m: class_scores(p, m, cell, size), (probs, logits))
 
 
+def test_compilers_see_the_definition(counted):
+    arguments = make(*CASES['cut'])
+    found = torch.compile(class_scores, backend='eager', fullgraph=True)(*arguments)
+    torch.testing.assert_close(found, reference.class_scores(*arguments), rtol=0, atol=1e-6)
+    assert not counted
+
+
+def test_costs_what_the_definition_costs(monkeypatch):
+    probs, logits, cell, size = make(*CASES['whole'])
+
+    class Model(nn.Module):
+        def forward(self, image):
+            return class_scores(probs, logits, cell, size)
+
+    costs = []
+    for backend in ('reference', 'cpu'):
+        monkeypatch.setenv(ENV, backend)
+        count = count_operations(Model(), (8, 8))
+        assert not count.uncounted
+        costs.append((count.macs, count.macs_published))
+    expected = size[0] * size[1] * (100 * 150 + 4 * 100)
+    assert costs == [(expected, expected)] * 2
+
+
+def test_room_keeps_what_is_there():
+    # More than two steps, from an address within a page.
+    numbers = torch.arange(9 << 20, dtype=torch.int32)[5:]
+    before = numbers.clone()
+    library.call('arta_make_room', numbers.data_ptr(), numbers.numel() * 4, 2)
+    assert torch.equal(numbers, before)
+
+
 def test_opcheck():
-    probs, logits, cell, size = make(*CASES['cut'])
-    torch.library.opcheck(registered.forward, (probs, logits, cell, *size, 'cpu'))
+    _, logits, cell, size = make(*CASES['cut'])
+    torch.library.opcheck(registered.forward, (logits[0], cell, 3, 11, size[1], 5, 'cpu'))
+    # Its numbers are arbitrary, and equal in no two runs.
+    checks = ('test_schema', 'test_autograd_registration', 'test_faketensor')
+    torch.library.opcheck(registered.room, (logits, 1, 2, 3, 4, 'cpu'), test_utils=checks)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch._dynamo.backends.registry import lookup_backend
 
 from mmseg_arta.models import ARTA, SparseMask2FormerHead
 from mmseg_arta.models.layers import ClusterAttention
@@ -29,85 +27,22 @@ from tests.ops import (
     test_cpu_neighborhood_merge,
     test_cpu_point_deform_attention,
 )
-
-pytestmark = pytest.mark.usefixtures('cpu_kernels')
-
-NANO = dict(
-    dims=(32, 16, 16, 8),
-    allocation_depths=(1, 1, 1),
-    refinement_depths=(1, 1, 1, 1),
-    num_heads=(2, 2, 2, 1),
-    mlp_ratio=2.0,
+from tests.ops.compiling import (
+    IMAGES,
+    NANO,
+    SHORT,
+    SIZE,
+    Graphs,
+    assert_same,
+    breaks,
+    different_images,
+    halved_by_scores,
+    lengths,
 )
-# Without the refinement stage.
-SHORT = NANO | dict(refinement_depths=(1,))
-IMAGES = 12
+
+pytestmark = pytest.mark.usefixtures('cpu_kernels', 'fresh_compiler')
+
 COARSE_GRID = (4, 5)
-SIZE = (128, 160)
-
-
-@pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
-class Graphs:
-    """A compiler's back end that counts the graphs it is given, and the calls in them."""
-
-    def __init__(self, name: str = 'eager') -> None:
-        self.compile = lookup_backend(name)
-        self.count = 0
-        self.calls: Counter[str] = Counter()
-
-    def __call__(self, graph, inputs):
-        self.count += 1
-        self.calls.update(str(n.target) for n in graph.graph.nodes if n.op == 'call_function')
-        return self.compile(graph, inputs)
-
-    def of(self, part: str) -> int:
-        """Calls of functions whose names hold ``part``."""
-        return sum(number for name, number in self.calls.items() if part in name)
-
-
-def breaks() -> int:
-    return sum(torch._dynamo.utils.counters['graph_break'].values())
-
-
-def different_images() -> list[torch.Tensor]:
-    return [torch.randn(1, 3, *SIZE) * (1 + i) for i in range(IMAGES)]
-
-
-def halved_by_scores(images: list[torch.Tensor], arch: dict[str, Any] = NANO) -> ARTA:
-    """A model whose thresholds select half of all candidates, so that images differ."""
-    torch.manual_seed(0)
-    policy = dict(type='ThresholdAllocation', thresholds=(0.5, 0.5, 0.5))
-    model = ARTA(arch, allocation=policy).eval()
-    with torch.no_grad():
-        for index in range(3):
-            scores = model(torch.cat(images)).rounds[index].scores
-            thresholds = list(model.policy.thresholds)
-            thresholds[index] = float(scores.median())
-            model.policy.thresholds = tuple(thresholds)
-    return model
-
-
-def assert_same(found: MixedTokens, expected: MixedTokens) -> None:
-    assert found.canvas == expected.canvas and found.image_size == expected.image_size
-    for mine, truth in zip(found.levels, expected.levels, strict=True):
-        assert mine.lengths == truth.lengths and mine.grid == truth.grid
-        assert torch.equal(mine.xy, truth.xy) and torch.equal(mine.offsets, truth.offsets)
-        torch.testing.assert_close(mine.feats, truth.feats)
-    for mine, truth in zip(found.rounds, expected.rounds, strict=True):
-        assert mine.selected_lengths == truth.selected_lengths
-        assert torch.equal(mine.selected, truth.selected)
-        torch.testing.assert_close(mine.scores, truth.scores)
-
-
-def lengths(tokens: MixedTokens) -> tuple[tuple[int, ...], ...]:
-    return tuple(level.lengths for level in tokens.levels)
 
 
 @torch.no_grad()
@@ -135,24 +70,6 @@ def test_one_graph_without_breaks_serves_all_token_counts_and_sizes():
     assert graphs.of('gather_patches') == graphs.of('balanced_clusters') == 3
     # The host learns the counts once a round, inside the graph.
     assert graphs.of('_assert_scalar') > 0 and sum(graphs.calls.values()) > 400
-
-
-@torch.no_grad()
-def test_plain_compilation_settles_after_two_images():
-    images = different_images()
-    model = halved_by_scores(images, SHORT)
-    graphs = Graphs()
-    compiled = torch.compile(model, backend=graphs)
-    for image in images[:2]:
-        compiled(image)
-    before = graphs.count
-    assert graphs.of('cluster_attention') >= 3
-    # Only where the host learns the counts: the scores' frame of every round, and its callers.
-    reasons = torch._dynamo.utils.counters['graph_break']
-    assert reasons and all('_local_scalar_dense' in reason for reason in reasons), reasons
-    for image in images:
-        assert_same(compiled(image), model(image))
-    assert graphs.count == before
 
 
 class SelectTruth:
@@ -204,14 +121,14 @@ def test_late_choices_under_a_budget_are_in_the_graph():
     )
     model = ARTA(SHORT, allocation=policy).eval()
     graphs = Graphs()
-    compiled = torch.compile(model, backend=graphs, fullgraph=True)
+    compiled = torch.compile(model, backend=graphs)
     seen = set()
     for image in different_images()[:3]:
         tokens = compiled(image)
         assert_same(tokens, model(image))
         seen.add(lengths(tokens))
         assert len(tokens.rounds) == 6 and sum(map(sum, lengths(tokens))) <= 150
-    assert len(seen) > 1 and graphs.count == 1
+    assert len(seen) > 1 and graphs.count == 1 and breaks() == 0
 
 
 def test_training_is_one_graph_too():
@@ -262,13 +179,13 @@ def test_encoder_and_decoder_are_one_graph():
         return head(model(image, maps))
 
     graphs = Graphs()
-    compiled = torch.compile(predict, backend=graphs, fullgraph=True)
+    compiled = torch.compile(predict, backend=graphs)
     images = torch.randn(2, 3, *SIZE)
     for first, second in ((3, 1), (1, 1), (4, 2), (6, 5)):
         pairs = zip(marks(FEW[first]), marks(FEW[second]), strict=True)
         maps = [torch.cat(pair) for pair in pairs]
         torch.testing.assert_close(compiled(images, maps), predict(images, maps))
-    assert graphs.count == 1
+    assert graphs.count == 1 and breaks() == 0
     assert graphs.of('point_deform_attention') == 1 and graphs.of('neighborhood_merge') == 2
 
 

@@ -90,14 +90,12 @@ _BY_OPERATOR: dict[Any, Formula] = {
 }
 
 
-def _class_scores(args: Sequence[Any], out: Tensor) -> int:
-    # What it is made of in the published code: masks resized, a product with the classes.
-    probs, logits, cell = args[:3]
-    return probs.numel() * prod(out.shape[2:]) + 4 * logits.numel() * cell**2
-
-
 # Custom operators that stand for operators that fvcore does count, by name.
-_FUSED: dict[str, Formula] = {'mmseg_arta.class_scores': _class_scores}
+_FUSED: dict[str, Formula] = {
+    # Masks resized; the product with the classes is PyTorch's.
+    'mmseg_arta.mask_probabilities': lambda args, out: 4 * out.numel(),
+    'mmseg_arta.room_for_scores': lambda args, out: 0,
+}
 
 _EMBEDDING_BAGS = ('_embedding_bag', '_embedding_bag_forward_only')
 _PER_SAMPLE_WEIGHTS = 6

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...ops import at_patches
 from ...structures import FINEST_PATCH, AllocationRound, TokenSet
 from .children import SubPatchEmbed, split_selected
+from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .scores import BoundaryScorePredictor
 from .segments import segment_counts, segment_softmax
@@ -84,7 +85,7 @@ class TokenAllocator(nn.Module):
         )
         selected = policy(candidates, round_index, self.training)
         counts = segment_counts(selected, tokens.offsets)
-        chosen = tuple(counts.tolist())  # The round's one host synchronisation.
+        chosen = counts_on_host(counts)
 
         parents = tokens.feats
         if self.straight_through:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...structures import AllocationRound, TokenSet, offsets_from_lengths
 from .allocator import TokenAllocator, gate, shares_of
+from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .segments import segment_counts
 
@@ -132,7 +133,9 @@ def reconsidering_round(
     counts = torch.stack(
         [segment_counts(mask, part.offsets) for mask, part in zip(picked, parts, strict=True)]
     )
-    on_host = [tuple(row) for row in counts.tolist()]  # The round's one host synchronisation.
+    images = len(lengths)
+    flat = counts_on_host(counts.flatten())
+    on_host = [flat[first : first + images] for first in range(0, len(flat), images)]
     records = [
         AllocationRound(
             score,

@@ -21,7 +21,14 @@ from ..allocation import (
     reconsidering_round,
     reconsiders,
 )
-from ..layers import ConvPatchEmbed, KernelPatchEmbed, TokenPlaces, sine_position, token_places
+from ..layers import (
+    ConvPatchEmbed,
+    KernelPatchEmbed,
+    TokenPlaces,
+    sine_position,
+    to_maps,
+    token_places,
+)
 from .arch import MixedEncoderArch, resolve_arch
 from .init import init_mixed_encoder
 from .published_order import PublishedOrder
@@ -43,9 +50,9 @@ class MixedResolutionEncoder(BaseModule):
     tokens and passes the coarser ones on, joined with the same tokens' output of
     stage 1.
 
-    ``torch.compile(encoder, fullgraph=True)`` makes one graph for all token counts, the host
-    reading them once a round; without ``fullgraph`` that splits the graph (PyTorch 2.13). It
-    does not take ``tie_order='published'``, nor ``OracleAllocation`` in training.
+    ``torch.compile(encoder)`` makes one graph for all token counts; the host reads them once a
+    round, inside the graph (PyTorch 2.13). Only ``tie_order='published'``, and
+    ``OracleAllocation`` in training, split it, and are not taken with ``fullgraph=True``.
 
     Args:
         arch: name of a published size, or a dict with the fields of
@@ -265,7 +272,7 @@ class MixedResolutionEncoder(BaseModule):
     def _embed(self, image: Tensor) -> TokenSet:
         grid = (image.shape[2] // _COARSEST_PATCH, image.shape[3] // _COARSEST_PATCH)
         feats = self.patch_embed(image)
-        tokens = TokenSet.from_map(feats.transpose(1, 2).unflatten(2, grid), _COARSEST_PATCH)
+        tokens = TokenSet.from_map(to_maps(feats, grid), _COARSEST_PATCH)
         # Normalised by the largest coordinate that a coarse token has on this canvas.
         position = sine_position(tokens.xy, feats.shape[2], tokens.xy.amax(0))
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))

@@ -44,13 +44,13 @@ _COMMON = {
     'deform': (),
     'merge': (),
     'patches': (),
-    'scores': (),
+    'masks': (),
     'clusters': _EXACT,
     'nearest': _EXACT,
 }
 
 # One copy of a kernel per instruction set; the library chooses at run time.
-_KERNELS = ('attention', 'deform', 'merge', 'scores')
+_KERNELS = ('attention', 'deform', 'merge', 'masks')
 _AVX2 = ('-mavx2', '-mfma')
 _AVX512 = (*_AVX2, '-mavx512f', '-mavx512vl', '-mavx512bw', '-mavx512dq')
 _COPIES = [('base', 'float', ()), ('base', 'double', ())]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_char_p, c_double, c_int, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
 
 from ..native.interface import Attention, Deform, Merge, Patches, Run, fields
 
 #: Version of the interface that this file declares.
-VERSION = 4
+VERSION = 5
 
 #: What a function returns when it could not get memory, or when an index was out of range.
 NO_MEMORY, BAD_INDEX = 1, 2
@@ -29,13 +29,12 @@ class DeformGrad(ctypes.Structure):
     _fields_ = fields(c_void_p, 'grad_out grad_value grad_location grad_weight grad_power')
 
 
-class Scores(ctypes.Structure):
-    """``ArtaScores``."""
+class Masks(ctypes.Structure):
+    """``ArtaMasks``."""
 
     _fields_ = [
-        *fields(c_void_p, 'class_probs mask_logits'),
-        *fields(c_int64, 'images queries classes rows columns height width'),
-        *fields(c_double, 'step_y step_x'),
+        *fields(c_void_p, 'logits'),
+        *fields(c_int64, 'queries rows columns cell first height width strips'),
         *fields(Run, 'run'),
     ]
 
@@ -59,5 +58,6 @@ FUNCTIONS = {
     'arta_nearest_tokens': (c_int, [_P, _P, _P, _P, _N, _N, _P, _N]),
     'arta_gather_patches': (c_int, [POINTER(Patches), _P, _P]),
     'arta_gather_patches_backward': (c_int, [POINTER(Patches), _P, _P]),
-    'arta_class_scores': (c_int, [POINTER(Scores), _P]),
+    'arta_mask_probabilities': (c_int, [POINTER(Masks), _P]),
+    'arta_make_room': (c_int, [_P, _N, _N]),
 }
