@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import time
@@ -53,6 +54,23 @@ def interleaved(
             if name not in slow:
                 times[name].append(seconds(function, device))
     return {name: min(values) for name, values in times.items()}
+
+
+def keep_memory() -> None:
+    """Have the C library keep freed memory, as other allocators do, not hand it back at once.
+
+    What the system takes for handing it out and clearing it anew is then not measured.
+
+    Raises:
+        RuntimeError: if the C library is not glibc.
+    """
+    max_mapped, trim_threshold = -4, -1
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, TypeError, OSError):
+        raise RuntimeError('--keep-memory needs glibc, whose mallopt was not found') from None
+    if not (mallopt(max_mapped, 0) and mallopt(trim_threshold, -1)):
+        raise RuntimeError("--keep-memory: the C library's mallopt refused its settings")
 
 
 def copy_bandwidth(device: str, size: int = 1 << 26) -> float:

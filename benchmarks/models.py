@@ -1,6 +1,6 @@
 """Times ARTA-Tiny whole: with each back end, beside SegFormer-B3, and where its time goes.
 
-    python benchmarks/models.py [--device cuda] [--dtype bfloat16] [--shares] [--quick]
+    python benchmarks/models.py [--device cuda] [--dtype bfloat16] [--shares] [--quick] ...
 
 With ``--shares`` (CPU only) it tells what share of a forward pass the custom ops take, at what rate
 the rest computes compared with plain linear layers of the same sizes, and how much memory cluster
@@ -269,11 +269,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
     parser.add_argument('--batch', type=int, default=2)
     parser.add_argument('--shares', action='store_true', help='where the time goes (CPU)')
+    parser.add_argument(
+        '--keep-memory', action='store_true', help='freed memory stays with the process (CPU)'
+    )
     parser.add_argument('--size', type=int, nargs=2, action='append', help='height and width')
     parser.add_argument('--quick', action='store_true', help='a small model and image')
     parser.add_argument('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
     args = parser.parse_args(arguments)
     sizes = ((64, 96),) if args.quick else tuple(map(tuple, args.size or SIZES))
+    if args.keep_memory:
+        measure.keep_memory()
     if args.shares:
         found = [shares(size, name, args.quick) for size in sizes for name in ALLOCATIONS]
         result = {'shares': found, 'attention memory': [attention_memory(size) for size in sizes]}
@@ -309,6 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         name = 'models'
     print(measure.table(rows))
+    name += '-kept-memory' if args.keep_memory else ''
     name += '-quick' if args.quick else ''
     print(f'\n{measure.write(name, args.device, args.dtype, result, args.out)}')
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +14,8 @@ from benchmarks import ops as benchmark
 from benchmarks.cases import cases, levels_of
 from mmseg_arta.ops.backend import OPS
 from mmseg_arta.ops.cpu import library
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_levels_are_nested_and_have_the_share_of_tokens():
@@ -53,6 +58,25 @@ def test_the_reference_is_left_out_where_it_needs_too_much_memory(monkeypatch):
     assert benchmark.backends_of(case, 'cpu') == ['cpu', 'reference']
     monkeypatch.setattr(benchmark, 'MEMORY', 0)
     assert benchmark.backends_of(case, 'cpu') == ['cpu']
+
+
+def test_freed_memory_is_kept():
+    # In a process of its own: the setting is for good.
+    script = """
+import resource
+import torch
+from benchmarks import measure
+measure.keep_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(min(faults() for _ in range(30)))
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert int(found.stdout) < 100
 
 
 def test_a_slow_function_is_called_once(monkeypatch):
