@@ -11,7 +11,7 @@ from ...structures import Neighborhood
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
-from .row_blocks import PackedBlock
+from .packed_block import PackedBlock
 
 # Far below any logit, and a number of every floating type.
 _SUNK = 6e4

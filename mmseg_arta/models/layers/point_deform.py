@@ -14,7 +14,7 @@ from ...structures import FINEST_PATCH, TokenSet
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
-from .row_blocks import PackedBlock
+from .packed_block import PackedBlock
 
 
 def init_deform_attention(module: nn.Module) -> None:

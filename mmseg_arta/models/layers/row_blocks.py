@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 # Rows of a block for every thread: with their hidden channels they fit a second-level cache.
 _ROWS = 1024
@@ -67,27 +67,3 @@ def by_rows(
         else:
             call(parts, out=out[begin : begin + step])
     return out
-
-
-class PackedBlock(nn.Module):
-    """Pre-norm transformer block on packed tokens: what follows its attention.
-
-    Of a block it needs ``scale1``, ``norm2``, ``mlp``, ``scale2`` and ``drop_path``.
-    """
-
-    def _finish(self, x: Tensor, attended: Tensor, batch: Tensor, images: int) -> Tensor:
-        """Both short connections and the feed-forward network, ``(T, C)`` to ``(T, C)``.
-
-        Args:
-            x: ``(T, C)`` the block's input.
-            attended: ``(T, C)`` what its attention makes of it.
-            batch: ``(T,)`` int64 image of every row.
-            images: number of images.
-        """
-
-        def finish(x: Tensor, attended: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-            x = x + self.drop_path(self.scale1(attended), batch, images)
-            return x, self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
-
-        # Stochastic depth draws once for all rows of an image.
-        return by_rows(finish, x, attended, batch, last=torch.add, at_once=self.training)
