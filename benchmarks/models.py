@@ -36,7 +36,7 @@ ALLOCATIONS = {
 }
 _SEARCH = ('balanced_clusters', 'nearest_clusters', 'nearest_tokens')
 _INDEX = ('aten.sort', 'aten.searchsorted', 'aten.scatter', 'aten.cumsum', 'aten.index_put_')
-_LINEAR = ('aten.addmm', 'aten.mm')
+_LINEAR = ('aten.addmm', 'aten.mm', 'mkldnn._linear_pointwise')
 _RUNS = 3
 
 
@@ -176,8 +176,8 @@ class OpTimes(TorchDispatchMode):
         name = str(op.overloadpacket)
         self.seconds[name] += time.process_time() - begin
         if name in _LINEAR:
-            a, b = [t for t in args if isinstance(t, Tensor) and t.ndim == 2][-2:]
-            self.products.append((a.shape[0], a.shape[1], b.shape[1]))
+            x = args[0 if name.startswith('mkldnn') or name == 'aten.mm' else 1]
+            self.products.append((x.numel() // x.shape[-1], x.shape[-1], out.shape[-1]))
         return out
 
 

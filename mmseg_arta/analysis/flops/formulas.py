@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 Formula = Callable[[Sequence[Any], Tensor], int]
 
 _aten = torch.ops.aten
-_PYTORCH = ('aten', 'prim', 'prims', 'profiler')
+_PYTORCH = ('aten', 'mkldnn', 'prim', 'prims', 'profiler')
 
 
 def _matrix_product(first: int) -> Formula:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import gather_patches
-from ..layers import Mlp
+from ..layers import Mlp, by_rows, in_sequence
 
 # Sub-patches in the order of the position embedding: top-left, top-right, bottom-left,
 # bottom-right.
@@ -50,7 +50,7 @@ class SubPatchEmbed(nn.Module):
         self.use_parent = use_parent
         self.position = nn.Parameter(torch.randn(4, dim))
         self.scale = nn.Parameter(torch.randn(dim))
-        self.image_mlp: nn.Module | None = None
+        self.image_mlp: nn.Sequential | None = None
         if use_image:
             pixels = 3 * patch_size * patch_size
             hidden = max(dim, pixels) if image_hidden == 'pixels' else dim
@@ -87,15 +87,21 @@ class SubPatchEmbed(nn.Module):
             parent: ``(T,)`` row of each new token's parent.
             corner: ``(T,)`` which quarter of the parent it is.
         """
-        feats = self.position.index_select(0, corner) + self.scale
-        if self.use_parent:
-            copies = parents.index_select(0, parent)
-            feats = feats + (copies if self.parent_weight is None else copies * self.parent_weight)
-        if self.image_mlp is not None:
-            pixels = gather_patches(image, xy, batch, self.patch_size)
-            found = self.image_mlp(pixels)
-            feats = feats + (found if self.image_weight is None else found * self.image_weight)
-        return feats
+
+        def embed(xy: Tensor, batch: Tensor, parent: Tensor, corner: Tensor) -> Tensor:
+            feats = self.position.index_select(0, corner) + self.scale
+            if self.use_parent:
+                copies = parents.index_select(0, parent)
+                weight = self.parent_weight
+                feats = feats + (copies if weight is None else copies * weight)
+            if self.image_mlp is not None:
+                pixels = gather_patches(image, xy, batch, self.patch_size)
+                found = in_sequence(pixels, self.image_mlp)
+                weight = self.image_weight
+                feats = feats + (found if weight is None else found * weight)
+            return feats
+
+        return by_rows(embed, xy, batch, parent, corner, width=parents.shape[1])
 
 
 def _deep_mlp(dim: int) -> nn.Sequential:

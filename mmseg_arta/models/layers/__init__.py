@@ -4,6 +4,7 @@ from .aff_patch_embed import StridedPatchEmbed
 from .cluster_block import ClusterAttention, ClusterBlock
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .drop_path import DropPath
+from .fused_linear import in_sequence, linear_act, linear_add
 from .grid_maps import for_convolutions, to_maps, to_rows
 from .grid_prior import grid_prior
 from .layer_scale import LayerScale, layer_scale
@@ -62,9 +63,12 @@ __all__ = [
     'fit_positions',
     'for_convolutions',
     'grid_prior',
+    'in_sequence',
     'init_deform_attention',
     'init_low_resolution_layers',
     'layer_scale',
+    'linear_act',
+    'linear_add',
     'packed_self_attention',
     'pool_convs',
     'resize_positions',

@@ -53,6 +53,12 @@ class ClusterAttention(nn.Module):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
+        return self.proj(self.attend(x, neighborhood, geometry))
+
+    def attend(
+        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """What the last layer, ``proj``, is for: ``(T, C)`` in cluster order."""
         heads = self.num_heads
         q = self.q(x).unflatten(1, (heads, -1))
         kv = self.kv(x).unflatten(1, (heads, 2, -1))
@@ -66,7 +72,7 @@ class ClusterAttention(nn.Module):
             )
         else:
             out = _without_blank(q, kv, weight, bias, neighborhood, geometry)
-        return self.proj(out.flatten(1))
+        return out.flatten(1)
 
 
 def _without_blank(
@@ -127,5 +133,5 @@ class ClusterBlock(PackedBlock):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        attended = self.attn(self.norm1(x), neighborhood, geometry)
+        attended = self.attn.attend(self.norm1(x), neighborhood, geometry)
         return self._finish(x, attended, neighborhood.batch, len(neighborhood.lengths))

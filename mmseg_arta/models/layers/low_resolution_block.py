@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .drop_path import DropPath
 from .low_resolution_attention import LowResolutionSelfAttention
-from .row_blocks import rows_at_once
+from .row_blocks import cells_at_once
 
 
 class MapLayerNorm(nn.LayerNorm):
@@ -57,7 +57,7 @@ class ResidualConvMlp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.dwconv is None:
             return self.fc2(self.act(self.fc1(x)))
-        cells = rows_at_once(x, (0, 2, 3))
+        cells = cells_at_once(x)
         if cells is not None:
             return self._in_bands(x, max(cells // (x.shape[0] * x.shape[3]), 4))
         x = self.act(self.fc1(x))

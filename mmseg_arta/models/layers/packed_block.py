@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from .fused_linear import linear_add
 from .row_blocks import by_rows
 
 
 class PackedBlock(nn.Module):
     """Pre-norm transformer block on packed tokens: what follows its attention.
 
-    Of a block it needs ``scale1``, ``norm2``, ``mlp``, ``scale2`` and ``drop_path``.
+    Of a block it needs ``attn`` with its last layer ``proj``, ``scale1``, ``norm2``, ``mlp``,
+    ``scale2`` and ``drop_path``.
     """
 
     def _finish(self, x: Tensor, attended: Tensor, batch: Tensor, images: int) -> Tensor:
@@ -19,14 +20,22 @@ class PackedBlock(nn.Module):
 
         Args:
             x: ``(T, C)`` the block's input.
-            attended: ``(T, C)`` what its attention makes of it.
+            attended: ``(T, C)`` what its attention makes of it, before its last layer.
             batch: ``(T,)`` int64 image of every row.
             images: number of images.
         """
 
-        def finish(x: Tensor, attended: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-            x = x + self.drop_path(self.scale1(attended), batch, images)
-            return x, self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)
+        def short(
+            x: Tensor, branch: Tensor, last: nn.Linear, scale: nn.Module, rows: Tensor
+        ) -> Tensor:
+            if isinstance(scale, nn.Identity) and not self.training:
+                return linear_add(branch, last, x)
+            return x + self.drop_path(scale(last(branch)), rows, images)
+
+        def finish(x: Tensor, attended: Tensor, rows: Tensor) -> Tensor:
+            x = short(x, attended, self.attn.proj, self.scale1, rows)
+            hidden = self.mlp.hidden(self.norm2(x))
+            return short(x, hidden, self.mlp.fc2, self.scale2, rows)
 
         # Stochastic depth draws once for all rows of an image.
-        return by_rows(finish, x, attended, batch, last=torch.add, at_once=self.training)
+        return by_rows(finish, x, attended, batch, at_once=self.training)

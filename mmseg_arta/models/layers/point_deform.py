@@ -106,6 +106,10 @@ class PointDeformAttention(nn.Module):
 
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
+        return self.proj(self.attend(query, x, places))
+
+    def attend(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
+        """What the last layer, ``proj``, is for: ``(V, C)``, heads side by side."""
         shape = (self.num_heads, self.num_levels, self.num_points)
 
         location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
@@ -123,7 +127,7 @@ class PointDeformAttention(nn.Module):
             self.floor,
             self.eps,
         )
-        return self.proj(out.flatten(1))
+        return out.flatten(1)
 
 
 def token_places(
@@ -181,5 +185,5 @@ class PointDeformBlock(PackedBlock):
     def forward(self, x: Tensor, places: TokenPlaces, position: Tensor) -> Tensor:
         """``x`` and ``position (V, C)``, levels laid end to end, to ``(V, C)``."""
         y = self.norm1(x)
-        attended = self.attn(y + position, y, places)
+        attended = self.attn.attend(y + position, y, places)
         return self._finish(x, attended, places.batch, places.nearest.shape[1])

@@ -3,67 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-# Rows of a block for every thread: with their hidden channels they fit a second-level cache.
-_ROWS = 1024
+from .fused_linear import ROWS
+
+# Numbers in a block's input for every thread: with hidden channels they about fit a second-level
+# cache.
+_NUMBERS = 2**18
+# Cells of a map.
+_CELLS = 1024
 # With fewer blocks, what lies between the layers fits the caches anyway.
 _LEAST_BLOCKS = 8
 
 
-def rows_at_once(x: Tensor, dims: Sequence[int] = (0,)) -> int | None:
-    """How many rows of ``x`` to compute at a time, see :func:`by_rows`; None for all.
+def cells_at_once(x: Tensor) -> int | None:
+    """How many cells of maps to compute at a time as :func:`by_rows` does rows; None for all.
 
     Args:
-        x: the rows.
-        dims: its dimensions that count them.
+        x: ``(B, C, H, W)``.
     """
-    if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing():
-        return None
-    step = _ROWS * torch.get_num_threads()
-    few = math.prod(x.shape[dim] for dim in dims) < _LEAST_BLOCKS * step
-    return None if few or x.device.type != 'cpu' else step
+    step = _CELLS * torch.get_num_threads()
+    few = x.shape[0] * x.shape[2] * x.shape[3] < _LEAST_BLOCKS * step
+    return None if few or not _in_blocks(x) else step
+
+
+def _in_blocks(x: Tensor) -> bool:
+    """Whether blocks pay for a tensor, which is of a CPU and without gradients."""
+    watched = torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing()
+    return x.device.type == 'cpu' and not watched
 
 
 def by_rows(
-    function: Callable[..., Any],
+    function: Callable[..., Tensor],
     *rows: Tensor,
-    last: Callable[..., Tensor] | None = None,
+    width: int | None = None,
     at_once: bool = False,
 ) -> Tensor:
     """What ``function`` makes of tensors whose rows do not depend on each other.
 
-    On a CPU without gradients it is called for a block of rows at a time if they are many: what
-    lies between its layers stays in the cache, and the large tensors there, which the system would
-    hand out and clear anew each time, are not made at all. Elsewhere it is called once.
+    On a CPU without gradients it is called for a block of rows at a time: what lies between its
+    layers stays in the cache, the large tensors there, which the system would hand out and clear
+    anew each time, are not made at all, and all but the last block have as many rows as
+    :mod:`~mmseg_arta.models.layers.fused_linear` asks for. Elsewhere it is called once.
 
     Args:
-        function: takes blocks of ``rows``; returns a tensor with equally many rows, or the
-            arguments of ``last``.
+        function: takes blocks of ``rows``; returns a tensor with equally many rows.
         rows: tensors ``(T, ...)``.
-        last: the last step if it is one that can write to a given place, its argument ``out``.
+        width: how many numbers of a row its layers take; those of the first tensor by default.
         at_once: call it once in any case, for what draws random numbers.
     """
-
-    def call(parts: tuple[Tensor, ...], **place: Tensor) -> Tensor:
-        found = function(*parts)
-        return found if last is None else last(*found, **place)
-
-    step = None if at_once else rows_at_once(rows[0])
-    if step is None:
-        return call(rows)
-    count = len(rows[0])
+    if at_once or not _in_blocks(rows[0]):
+        return function(*rows)
+    sizes = _block_sizes(rows[0], width)
+    if len(sizes) == 1:
+        return function(*rows)
     out: Tensor | None = None
-    for begin in range(0, count, step):
-        parts = tuple(part[begin : begin + step] for part in rows)
-        if out is None or last is None:
-            found = call(parts)
-            out = found.new_empty((count, *found.shape[1:])) if out is None else out
-            out[begin : begin + step] = found
-        else:
-            call(parts, out=out[begin : begin + step])
+    begin = 0
+    for size in sizes:
+        found = function(*(tensor[begin : begin + size] for tensor in rows))
+        if out is None:
+            out = found.new_empty((sum(sizes), *found.shape[1:]))
+        out[begin : begin + size] = found
+        begin += size
     return out
+
+
+def _block_sizes(x: Tensor, width: int | None) -> list[int]:
+    """Rows of every block of a tensor."""
+    width = width or math.prod(x.shape[1:])
+    step = max(_NUMBERS // max(width, 1) // ROWS, 1) * ROWS * torch.get_num_threads()
+    whole, rest = len(x) // ROWS * ROWS, len(x) % ROWS
+    if whole < _LEAST_BLOCKS * ROWS:
+        return [len(x)]
+    step = step if whole >= _LEAST_BLOCKS * step else whole
+    sizes = [step] * (whole // step) + [whole % step, rest]
+    return [size for size in sizes if size]

@@ -64,7 +64,7 @@ class NeighborhoodMerging(nn.Module):
             merged = neighborhood_merge(x, index, weights)
             return self.proj(self.norm(merged.flatten(1)))
 
-        return by_rows(merge, centers)
+        return by_rows(merge, centers, width=x.shape[1])
 
 
 class AdaptiveDownsample(nn.Module):

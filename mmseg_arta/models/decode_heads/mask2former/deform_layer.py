@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers import PointDeformAttention, TokenPlaces, by_rows, init_deform_attention
+from ...layers import (
+    PointDeformAttention,
+    TokenPlaces,
+    by_rows,
+    init_deform_attention,
+    linear_act,
+    linear_add,
+)
 
 __all__ = [
     'DeformEncoderLayer',
@@ -23,7 +29,8 @@ class DeformEncoderLayer(nn.Module):
     Args:
         dim: channels.
         hidden: channels inside the feed-forward network.
-        attn: the attention, called with queries, values and where they are.
+        attn: the attention; its ``attend`` takes queries, values and where they are, and its
+            ``proj`` is the linear layer that follows.
     """
 
     def __init__(self, dim: int, hidden: int, attn: nn.Module) -> None:
@@ -38,8 +45,8 @@ class DeformEncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, places: Any) -> Tensor:
         """``x`` and ``position (..., C)`` to ``(..., C)``; ``places`` is what ``attn`` takes."""
-        return by_rows(self._finish, x, self.attn(x + position, x, places))
+        return by_rows(self._finish, x, self.attn.attend(x + position, x, places))
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        x = self.norm1(x + attended)
-        return self.norm2(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
+        x = self.norm1(linear_add(attended, self.attn.proj, x))
+        return self.norm2(linear_add(linear_act(x, self.fc1, 'relu'), self.fc2, x))

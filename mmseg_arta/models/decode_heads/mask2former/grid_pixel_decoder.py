@@ -60,6 +60,10 @@ class GridDeformAttention(nn.Module):
 
     def forward(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``."""
+        return self.proj(self.attend(query, x, places))
+
+    def attend(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
+        """What the last layer, ``proj``, is for: ``(B, N, C)``, heads side by side."""
         batch, cells, dim = x.shape
         heads, shape = self.num_heads, (self.num_levels, self.num_points)
         # Cells last, which is the order in which everything below reads and writes.
@@ -80,7 +84,7 @@ class GridDeformAttention(nn.Module):
                 samples = F.grid_sample(maps, near, align_corners=False)  # (B H, C, points, N)
                 for sample, scale in zip(samples.unbind(2), factor.unbind(1), strict=True):
                     out = torch.addcmul(out, sample, scale[:, None])
-        return self.proj(out.view(batch, dim, cells).transpose(1, 2))
+        return out.view(batch, dim, cells).transpose(1, 2)
 
 
 class GridPixelDecoder(nn.Module):

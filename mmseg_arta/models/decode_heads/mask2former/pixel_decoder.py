@@ -160,15 +160,13 @@ class PointPixelDecoder(nn.Module):
         centers, others = finest.centers(), at_least_one(coarser.centers())
         near = nearest_tokens(centers, finest.lengths, coarser, _SAMPLE_TOKENS)
 
-        def add(
-            feats: Tensor, center: Tensor, rows: Tensor, valid: Tensor
-        ) -> tuple[Tensor, Tensor]:
+        def add(feats: Tensor, center: Tensor, rows: Tensor, valid: Tensor) -> Tensor:
             squared = (center[:, None] - others[rows.clamp(min=0)]).square().sum(-1)
             share = inverse_distance_weights(squared, valid, 3.0, self.floor, self.eps)
             above = neighborhood_merge(coarser.feats, rows, share[..., None])[:, 0]
-            return self.lateral(feats), above
+            return self.lateral(feats) + above
 
-        x = by_rows(add, finest.feats, centers, near.rows, near.valid(), last=torch.add)
+        x = by_rows(add, finest.feats, centers, near.rows, near.valid())
         own = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
         x = F.relu(self.out_norm(self.point_conv(x, centers, own)), inplace=True)
         return finest.with_feats(x)

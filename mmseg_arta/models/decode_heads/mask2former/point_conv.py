@@ -39,4 +39,4 @@ class PointConv(nn.Module):
             weights = self.weight_net(torch.cat((delta, distance, unit.flip(-1)), -1).to(x.dtype))
             return self.proj(self.norm(neighborhood_merge(x, near, weights).flatten(1)))
 
-        return by_rows(convolve, centers, nearest.rows)
+        return by_rows(convolve, centers, nearest.rows, width=x.shape[1])
