@@ -17,28 +17,39 @@ from tests.models.test_sparse_mask2former_head import segmentor
 def small_blocks(monkeypatch):
     """Four rows a block, two blocks being enough; the numbers of rows of all calls."""
     calls = []
-    monkeypatch.setattr(row_blocks, '_ROWS', 4)
+    monkeypatch.setattr(row_blocks, 'ROWS', 4)
+    monkeypatch.setattr(row_blocks, '_NUMBERS', 4)
     monkeypatch.setattr(row_blocks, '_LEAST_BLOCKS', 2)
     monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
     return calls
 
 
-@pytest.mark.parametrize('last', [None, torch.add], ids=['whole', 'last step'])
 @pytest.mark.parametrize(
-    'count, blocks',
-    [(0, [0]), (1, [1]), (7, [7]), (8, [4, 4]), (9, [4, 4, 1]), (13, [4, 4, 4, 1])],
+    'count, width, blocks',
+    [
+        (0, 1, [0]),
+        (1, 1, [1]),
+        (7, 1, [7]),
+        (8, 1, [4, 4]),
+        (9, 1, [4, 4, 1]),
+        (13, None, [4, 4, 4, 1]),
+        (13, 0.25, [12, 1]),  # few blocks of 16 rows: all but the rest at once
+        (35, 0.5, [8, 8, 8, 8, 3]),
+        (38, 0.5, [8, 8, 8, 8, 4, 2]),
+    ],
     ids=str,
 )
-def test_blocks(small_blocks, count, blocks, last):
+def test_blocks(small_blocks, monkeypatch, count, width, blocks):
+    if width is not None:  # numbers a row takes
+        monkeypatch.setattr(row_blocks, '_NUMBERS', round(4 / width))
     a, b = torch.randn(count, 3, 2), torch.arange(count)
 
     def function(a, b):
         small_blocks.append(len(a))
-        found = a.flatten(1) * 2, b[:, None]
-        return found if last else found[0] + found[1]
+        return a.flatten(1) * 2 + b[:, None]
 
     with torch.no_grad():
-        out = by_rows(function, a, b, last=last)
+        out = by_rows(function, a, b, width=None if width is None else 1)
     assert small_blocks == blocks
     assert torch.equal(out, a.flatten(1) * 2 + b[:, None])
 

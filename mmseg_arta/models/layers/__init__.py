@@ -16,6 +16,7 @@ from .low_resolution_block import (
     init_low_resolution_layers,
 )
 from .mlp import ConvMlp, Mlp
+from .multi_head import multi_head_attention
 from .packed_attention import packed_self_attention, split_images
 from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
@@ -69,6 +70,7 @@ __all__ = [
     'layer_scale',
     'linear_act',
     'linear_add',
+    'multi_head_attention',
     'packed_self_attention',
     'pool_convs',
     'resize_positions',

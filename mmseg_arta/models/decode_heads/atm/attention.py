@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...layers import split_images
+from ...layers import multi_head_attention, split_images
 
 
 class AttentionToMask(nn.Module):
@@ -63,7 +62,7 @@ class AttentionToMask(nn.Module):
                 out = logits.softmax(-1) @ vs
             else:
                 bias = None if bias is None else bias.expand(-1, -1, qs.shape[2], -1)
-                out = F.scaled_dot_product_attention(qs, ks, vs, bias)
+                out = multi_head_attention(qs, ks, vs, bias)
             outs.append(out.transpose(1, 2).flatten(2))
         return self.proj(torch.cat(outs)), torch.cat(found) if masks else None
 

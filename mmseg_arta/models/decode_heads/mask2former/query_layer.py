@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import at_least_one
+from ...layers import multi_head_attention
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class QueryAttention(nn.Module):
             for rows in (self._project(query, 0), key, value)
         ]
         mask = None if allowed is None else allowed[:, None]
-        out = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        out = multi_head_attention(*heads, mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
 
