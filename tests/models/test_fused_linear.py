@@ -221,8 +221,9 @@ def test_segmentor(monkeypatch, decoder):
     else:
         model = dense_segmentor(dict(type='point', mask_tokens='finest', project_same=True))
     model.eval()
-    image = torch.randn(1, 3, 256, 192)
-    metas = [dict(img_shape=(256, 192), ori_shape=(256, 192), pad_shape=(256, 192))]
+    size = (384, 320)
+    image = torch.randn(1, 3, *size)
+    metas = [dict(img_shape=size, ori_shape=size, pad_shape=size)]
     with torch.no_grad():
         with Ops() as ops:
             fused = model.encode_decode(image, metas)
