@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,28 @@ def keep_memory() -> None:
         raise RuntimeError("--keep-memory: the C library's mallopt refused its settings")
 
 
+def hold_to_avx2() -> None:
+    """Have PyTorch, its libraries and the C++ kernels use AVX2 and nothing wider.
+
+    That is what processors without AVX-512 have. To be called before anything is computed.
+
+    Raises:
+        RuntimeError: if the processor has no AVX2, or PyTorch has chosen already.
+    """
+    from mmseg_arta.ops.cpu import library
+
+    os.environ |= {
+        'ATEN_CPU_CAPABILITY': 'avx2',
+        'MKL_ENABLE_INSTRUCTIONS': 'AVX2',
+        'ONEDNN_MAX_CPU_ISA': 'AVX2',
+    }
+    chosen = torch.backends.cpu.get_cpu_capability()
+    built = not library.load(library.PATH)[1]
+    refused = built and library.library().arta_cpu_use(b'avx2')
+    if chosen != 'AVX2' or refused:
+        raise RuntimeError(f'--avx2: the processor has no AVX2, or PyTorch uses {chosen} already')
+
+
 def copy_bandwidth(device: str, size: int = 1 << 26) -> float:
     """Bytes per second that a large copy reads and writes."""
     source = torch.empty(size, dtype=torch.uint8, device=device)
@@ -97,6 +120,7 @@ def machine(device: str) -> dict[str, Any]:
     info = {
         'device': device,
         'processor': _processor(),
+        'instructions': torch.backends.cpu.get_cpu_capability(),
         'threads': torch.get_num_threads(),
         'python': platform.python_version(),
         'torch': torch.__version__,

@@ -272,11 +272,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         '--keep-memory', action='store_true', help='freed memory stays with the process (CPU)'
     )
+    parser.add_argument(
+        '--avx2', action='store_true', help='use nothing wider, as processors without AVX-512 (CPU)'
+    )
     parser.add_argument('--size', type=int, nargs=2, action='append', help='height and width')
     parser.add_argument('--quick', action='store_true', help='a small model and image')
     parser.add_argument('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
     args = parser.parse_args(arguments)
     sizes = ((64, 96),) if args.quick else tuple(map(tuple, args.size or SIZES))
+    if args.avx2:
+        measure.hold_to_avx2()
     if args.keep_memory:
         measure.keep_memory()
     if args.shares:
@@ -315,6 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
         name = 'models'
     print(measure.table(rows))
     name += '-kept-memory' if args.keep_memory else ''
+    name += '-avx2' if args.avx2 else ''
     name += '-quick' if args.quick else ''
     print(f'\n{measure.write(name, args.device, args.dtype, result, args.out)}')
 

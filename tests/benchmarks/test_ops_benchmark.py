@@ -79,6 +79,30 @@ print(min(faults() for _ in range(30)))
     assert int(found.stdout) < 100
 
 
+def test_nothing_wider_than_avx2():
+    if torch.backends.cpu.get_cpu_capability() not in ('AVX2', 'AVX512'):
+        pytest.skip('this processor does not have AVX2')
+    script = """
+import torch
+from benchmarks import measure
+from mmseg_arta.ops.cpu import library
+measure.hold_to_avx2()
+x = torch.randn(64, 64)
+assert torch.allclose(x @ x, (x.double() @ x.double()).float(), atol=1e-4)
+built = not library.load(library.PATH)[1]
+ours = library.library().arta_cpu_instructions().decode() if built else 'avx2'
+print(measure.machine('cpu')['instructions'], ours)
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.splitlines()[-1] == 'AVX2 avx2'
+    late = script.replace('measure.hold', 'torch.backends.cpu.get_cpu_capability(); measure.hold')
+    found = subprocess.run([sys.executable, '-c', late], capture_output=True, text=True, cwd=ROOT)
+    if torch.backends.cpu.get_cpu_capability() == 'AVX512':
+        assert '--avx2: ' in found.stderr and 'AVX512' in found.stderr
+
+
 def test_a_slow_function_is_called_once(monkeypatch):
     monkeypatch.setattr(measure, 'PATIENCE', -1.0)
     calls = []
@@ -90,6 +114,6 @@ def test_shares_of_a_model_add_up(tmp_path):
     models.main(['--device', 'cpu', '--shares', '--quick', '--out', str(tmp_path)])
     (path,) = tmp_path.glob('shares-quick_torch-*_cpu_float32.json')
     for result in json.loads(path.read_text())['shares']:
-        assert 0 <= result['custom ops'] < 1
+        assert result['custom ops'] >= 0  # of the time of another pass: maybe above 1
         assert result['custom ops'] == pytest.approx(sum(result['each op'].values()))
         assert result['macs of linear layers'] > 0
