@@ -91,6 +91,13 @@ def test_numbers_of_rows_that_onednn_would_prepare_anew(count):
     assert torch.equal(act, F.gelu(layer(x))) and torch.equal(add, other + layer(x))
 
 
+def test_a_row_that_is_added_to_all():
+    layer, x = layer_and_rows((ROWS, 8))
+    other = torch.randn(1, 24)
+    with torch.no_grad():
+        assert torch.equal(linear_add(x, layer, other), other + layer(x))
+
+
 class Doubled(nn.Linear):
     def forward(self, x):
         return 2 * super().forward(x)

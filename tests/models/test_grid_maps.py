@@ -112,7 +112,7 @@ def test_convolutional_mlp_in_bands_of_rows(shape, monkeypatch):
     mlp = ResidualConvMlp(8, 16).eval()
     x = to_maps(torch.randn(batch, rows * columns, 8), (rows, columns))
     expected = mlp(x)
-    monkeypatch.setattr(row_blocks, '_ROWS', 4)
+    monkeypatch.setattr(row_blocks, '_CELLS', 4)
     monkeypatch.setattr(row_blocks, '_LEAST_BLOCKS', 1)
     seen = []
     mlp.fc1.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].shape[2]))

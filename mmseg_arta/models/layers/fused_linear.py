@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from .eager import eager_on_cpu
+
 #: Of a multiple of so many rows, oneDNN computes a linear layer and the step after it at once. It
 #: prepares code for every number of rows that it meets, which takes longer than that step alone:
 #: numbers of tokens, which differ from image to image, must not reach it.
@@ -70,27 +72,18 @@ def linear_add(x: Tensor, layer: nn.Linear, other: Tensor) -> Tensor:
         layer: from ``C`` to ``D`` channels.
         other: ``(..., D)``.
     """
-    same = other.dtype == x.dtype and other.shape[:-1] == x.shape[:-1]
-    if not (same and other.is_contiguous() and _fused(x, layer)):
+    fits = _fused(x, layer) and other.shape == (*x.shape[:-1], layer.out_features)
+    if not (fits and other.dtype == x.dtype and other.is_contiguous()):
         return other + layer(x)
     return torch.ops.mkldnn._linear_pointwise.binary(x, other, layer.weight, layer.bias, 'add')
 
 
 def _fused(x: Tensor, layer: nn.Linear) -> bool:
     """Whether oneDNN can take the step after a layer along, and should."""
-    rows = x.numel() // max(x.shape[-1], 1)
-    return (
-        x.device.type == 'cpu'
-        and x.dtype == torch.float32
-        and rows > 0
-        and rows % ROWS == 0
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled('cpu')
-        and _AVAILABLE
-        and torch.backends.mkldnn.enabled
-        and _plain(layer)
-        and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
-    )
+    if not (_AVAILABLE and eager_on_cpu(x) and x.dtype == torch.float32 and x.numel()):
+        return False
+    enabled = torch.backends.mkldnn.enabled and not torch.is_autocast_enabled('cpu')
+    return enabled and math.prod(x.shape[:-1]) % ROWS == 0 and _plain(layer)
 
 
 def _plain(layer: nn.Linear) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .eager import eager_on_cpu
 
 # Keys from which on a copy pays.
 _MANY = 512
@@ -26,7 +27,6 @@ def multi_head_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = 
     Returns:
         ``(B, H, N, d)``.
     """
-    watched = torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing()
-    if not watched and k.device.type == 'cpu' and k.shape[2] >= _MANY:
+    if eager_on_cpu(k) and k.shape[2] >= _MANY:
         q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -25,12 +25,10 @@ class PackedBlock(nn.Module):
             images: number of images.
         """
 
-        def short(
-            x: Tensor, branch: Tensor, last: nn.Linear, scale: nn.Module, rows: Tensor
-        ) -> Tensor:
+        def short(x: Tensor, y: Tensor, last: nn.Linear, scale: nn.Module, rows: Tensor) -> Tensor:
             if isinstance(scale, nn.Identity) and not self.training:
-                return linear_add(branch, last, x)
-            return x + self.drop_path(scale(last(branch)), rows, images)
+                return linear_add(y, last, x)
+            return x + self.drop_path(scale(last(y)), rows, images)
 
         def finish(x: Tensor, attended: Tensor, rows: Tensor) -> Tensor:
             x = short(x, attended, self.attn.proj, self.scale1, rows)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .eager import eager_on_cpu
 from .fused_linear import ROWS
 
 # Numbers in a block's input for every thread: with hidden channels they about fit a second-level
@@ -27,13 +28,7 @@ def cells_at_once(x: Tensor) -> int | None:
     """
     step = _CELLS * torch.get_num_threads()
     few = x.shape[0] * x.shape[2] * x.shape[3] < _LEAST_BLOCKS * step
-    return None if few or not _in_blocks(x) else step
-
-
-def _in_blocks(x: Tensor) -> bool:
-    """Whether blocks pay for a tensor, which is of a CPU and without gradients."""
-    watched = torch.compiler.is_compiling() or torch.is_grad_enabled() or torch.jit.is_tracing()
-    return x.device.type == 'cpu' and not watched
+    return None if few or not eager_on_cpu(x) else step
 
 
 def by_rows(
@@ -55,7 +50,7 @@ def by_rows(
         width: how many numbers of a row its layers take; those of the first tensor by default.
         at_once: call it once in any case, for what draws random numbers.
     """
-    if at_once or not _in_blocks(rows[0]):
+    if at_once or not eager_on_cpu(rows[0]):
         return function(*rows)
     sizes = _block_sizes(rows[0], width)
     if len(sizes) == 1:
