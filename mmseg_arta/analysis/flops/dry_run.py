@@ -26,6 +26,7 @@ _EXPENSIVE = frozenset(
         'baddbmm',
         'convolution',
         'linear',
+        '_linear_pointwise',
         'native_layer_norm',
         'native_group_norm',
         'native_batch_norm',

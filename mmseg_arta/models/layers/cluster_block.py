@@ -50,15 +50,16 @@ class ClusterAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
+        self,
+        x: Tensor,
+        neighborhood: Neighborhood,
+        geometry: tuple[Tensor, Tensor] | None = None,
+        project: bool = True,
     ) -> Tensor:
-        """``x (T, C)`` in cluster order to ``(T, C)``."""
-        return self.proj(self.attend(x, neighborhood, geometry))
+        """``x (T, C)`` in cluster order to ``(T, C)``.
 
-    def attend(
-        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """What the last layer, ``proj``, is for: ``(T, C)`` in cluster order."""
+        Without the last layer, ``proj``, if told so.
+        """
         heads = self.num_heads
         q = self.q(x).unflatten(1, (heads, -1))
         kv = self.kv(x).unflatten(1, (heads, 2, -1))
@@ -72,7 +73,7 @@ class ClusterAttention(nn.Module):
             )
         else:
             out = _without_blank(q, kv, weight, bias, neighborhood, geometry)
-        return out.flatten(1)
+        return self.proj(out.flatten(1)) if project else out.flatten(1)
 
 
 def _without_blank(
@@ -133,5 +134,5 @@ class ClusterBlock(PackedBlock):
         self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        attended = self.attn.attend(self.norm1(x), neighborhood, geometry)
+        attended = self.attn(self.norm1(x), neighborhood, geometry, project=False)
         return self._finish(x, attended, neighborhood.batch, len(neighborhood.lengths))

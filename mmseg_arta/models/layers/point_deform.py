@@ -104,12 +104,13 @@ class PointDeformAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         init_deform_attention(self)
 
-    def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
-        """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
-        return self.proj(self.attend(query, x, places))
+    def forward(
+        self, query: Tensor, x: Tensor, places: TokenPlaces, project: bool = True
+    ) -> Tensor:
+        """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``.
 
-    def attend(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
-        """What the last layer, ``proj``, is for: ``(V, C)``, heads side by side."""
+        Without the last layer, ``proj``, if told so.
+        """
         shape = (self.num_heads, self.num_levels, self.num_points)
 
         location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
@@ -127,7 +128,7 @@ class PointDeformAttention(nn.Module):
             self.floor,
             self.eps,
         )
-        return out.flatten(1)
+        return self.proj(out.flatten(1)) if project else out.flatten(1)
 
 
 def token_places(
@@ -185,5 +186,5 @@ class PointDeformBlock(PackedBlock):
     def forward(self, x: Tensor, places: TokenPlaces, position: Tensor) -> Tensor:
         """``x`` and ``position (V, C)``, levels laid end to end, to ``(V, C)``."""
         y = self.norm1(x)
-        attended = self.attn.attend(y + position, y, places)
+        attended = self.attn(y + position, y, places, project=False)
         return self._finish(x, attended, places.batch, places.nearest.shape[1])

@@ -29,8 +29,8 @@ class DeformEncoderLayer(nn.Module):
     Args:
         dim: channels.
         hidden: channels inside the feed-forward network.
-        attn: the attention; its ``attend`` takes queries, values and where they are, and its
-            ``proj`` is the linear layer that follows.
+        attn: the attention, called with queries, values, where they are, and whether to end with
+            its linear layer ``proj``.
     """
 
     def __init__(self, dim: int, hidden: int, attn: nn.Module) -> None:
@@ -45,7 +45,7 @@ class DeformEncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, position: Tensor, places: Any) -> Tensor:
         """``x`` and ``position (..., C)`` to ``(..., C)``; ``places`` is what ``attn`` takes."""
-        return by_rows(self._finish, x, self.attn.attend(x + position, x, places))
+        return by_rows(self._finish, x, self.attn(x + position, x, places, project=False))
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         x = self.norm1(linear_add(attended, self.attn.proj, x))

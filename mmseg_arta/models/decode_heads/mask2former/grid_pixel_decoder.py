@@ -58,12 +58,11 @@ class GridDeformAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         init_deform_attention(self)
 
-    def forward(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
-        """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``."""
-        return self.proj(self.attend(query, x, places))
+    def forward(self, query: Tensor, x: Tensor, places: GridPlaces, project: bool = True) -> Tensor:
+        """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``.
 
-    def attend(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
-        """What the last layer, ``proj``, is for: ``(B, N, C)``, heads side by side."""
+        Without the last layer, ``proj``, if told so.
+        """
         batch, cells, dim = x.shape
         heads, shape = self.num_heads, (self.num_levels, self.num_points)
         # Cells last, which is the order in which everything below reads and writes.
@@ -84,7 +83,8 @@ class GridDeformAttention(nn.Module):
                 samples = F.grid_sample(maps, near, align_corners=False)  # (B H, C, points, N)
                 for sample, scale in zip(samples.unbind(2), factor.unbind(1), strict=True):
                     out = torch.addcmul(out, sample, scale[:, None])
-        return out.view(batch, dim, cells).transpose(1, 2)
+        out = out.view(batch, dim, cells).transpose(1, 2)
+        return self.proj(out) if project else out
 
 
 class GridPixelDecoder(nn.Module):
