@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmseg_arta.analysis.flops.counter import OperatorCounter
 from mmseg_arta.analysis.flops.formulas import count_call
 from mmseg_arta.models.layers import (
     fused_linear,
@@ -176,6 +177,16 @@ def test_multiply_accumulates_are_counted():
     op, shapes = torch.ops.mkldnn._linear_pointwise, (x, layer.weight, layer.bias)
     count = count_call(op, shapes, {}, other)
     assert (count.macs, count.kernel) == (macs, False)
+
+
+@needs_onednn
+def test_dry_runs_do_not_compute():
+    layer, x = layer_and_rows((2, ROWS, 8))
+    other = torch.ones(2, ROWS, 24)
+    with torch.no_grad(), OperatorCounter(layer, dry=True) as counter:
+        found = linear_act(x, layer, 'gelu'), linear_add(x, layer, other)
+    assert all(one.shape == other.shape and not one.any() for one in found)
+    assert sum(counter.operators.values()) == 2 * 2 * ROWS * 8 * 24
 
 
 @pytest.mark.parametrize('keys', [1, 511, 512, 700])

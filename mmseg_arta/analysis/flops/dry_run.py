@@ -17,6 +17,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .formulas import is_custom
 
+# Linear layers together with what follows them.
+_FUSED_LINEAR = '_linear_pointwise'
+
 # Operators without side effects that take most of a forward pass's time.
 _EXPENSIVE = frozenset(
     {
@@ -26,7 +29,7 @@ _EXPENSIVE = frozenset(
         'baddbmm',
         'convolution',
         'linear',
-        '_linear_pointwise',
+        _FUSED_LINEAR,
         'native_layer_norm',
         'native_group_norm',
         'native_batch_norm',
@@ -76,7 +79,12 @@ def skipped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any | 
         return None
     device = tensors[0].device
     meta_args, meta_kwargs = tree_map_only(Tensor, lambda t: t.to('meta'), (args, dict(kwargs)))
-    result = func(*meta_args, **meta_kwargs)
+    if operator.__name__ == _FUSED_LINEAR:
+        # Not all of its forms tell the shape of their result.
+        weight = meta_args[2 if func._overloadname == 'binary' else 1]
+        result = meta_args[0].new_empty((*meta_args[0].shape[:-1], weight.shape[0]))
+    else:
+        result = func(*meta_args, **meta_kwargs)
     first = result[0] if isinstance(result, (tuple, list)) else result
     if not isinstance(first, Tensor) or not first.is_floating_point():
         return None
