@@ -58,7 +58,7 @@ class ClusterAttention(nn.Module):
     ) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``.
 
-        Without the last layer, ``proj``, if told so.
+        ``project=False`` leaves the last layer, ``proj``, out.
         """
         heads = self.num_heads
         q = self.q(x).unflatten(1, (heads, -1))

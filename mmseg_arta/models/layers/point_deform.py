@@ -109,7 +109,7 @@ class PointDeformAttention(nn.Module):
     ) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``.
 
-        Without the last layer, ``proj``, if told so.
+        ``project=False`` leaves the last layer, ``proj``, out.
         """
         shape = (self.num_heads, self.num_levels, self.num_points)
 

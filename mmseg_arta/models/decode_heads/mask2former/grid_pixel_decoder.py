@@ -61,7 +61,7 @@ class GridDeformAttention(nn.Module):
     def forward(self, query: Tensor, x: Tensor, places: GridPlaces, project: bool = True) -> Tensor:
         """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``.
 
-        Without the last layer, ``proj``, if told so.
+        ``project=False`` leaves the last layer, ``proj``, out.
         """
         batch, cells, dim = x.shape
         heads, shape = self.num_heads, (self.num_levels, self.num_points)
