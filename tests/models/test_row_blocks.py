@@ -25,23 +25,22 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'count, width, blocks',
+    'count, numbers, width, blocks',
     [
-        (0, 1, [0]),
-        (1, 1, [1]),
-        (7, 1, [7]),
-        (8, 1, [4, 4]),
-        (9, 1, [4, 4, 1]),
-        (13, None, [4, 4, 4, 1]),
-        (13, 0.25, [12, 1]),  # few blocks of 16 rows: all but the rest at once
-        (35, 0.5, [8, 8, 8, 8, 3]),
-        (38, 0.5, [8, 8, 8, 8, 4, 2]),
+        (0, 4, 1, [0]),
+        (1, 4, 1, [1]),
+        (7, 4, 1, [7]),
+        (8, 4, 1, [4, 4]),
+        (9, 4, 1, [4, 4, 1]),
+        (13, 1, 1, [4, 4, 4, 1]),
+        (13, 16, 1, [12, 1]),  # few blocks of 16 rows: all but the rest at once
+        (35, 32, 4, [8, 8, 8, 8, 3]),
+        (38, 48, None, [8, 8, 8, 8, 4, 2]),  # six numbers in a row
     ],
     ids=str,
 )
-def test_blocks(small_blocks, monkeypatch, count, width, blocks):
-    if width is not None:  # numbers a row takes
-        monkeypatch.setattr(row_blocks, '_NUMBERS', round(4 / width))
+def test_blocks(small_blocks, monkeypatch, count, numbers, width, blocks):
+    monkeypatch.setattr(row_blocks, '_NUMBERS', numbers)
     a, b = torch.randn(count, 3, 2), torch.arange(count)
 
     def function(a, b):
@@ -49,7 +48,7 @@ def test_blocks(small_blocks, monkeypatch, count, width, blocks):
         return a.flatten(1) * 2 + b[:, None]
 
     with torch.no_grad():
-        out = by_rows(function, a, b, width=None if width is None else 1)
+        out = by_rows(function, a, b, width=width)
     assert small_blocks == blocks
     assert torch.equal(out, a.flatten(1) * 2 + b[:, None])
 

@@ -43,11 +43,13 @@ def linear_act(x: Tensor, layer: nn.Linear, activation: str) -> Tensor:
 
 def in_sequence(x: Tensor, layers: nn.Sequential) -> Tensor:
     """``layers(x)``, where a linear layer and an activation after it are :func:`linear_act`."""
+    if not _unwatched(layers):
+        return layers(x)
     steps = list(layers)
     while steps:
         step, *steps = steps
         activation = _name(steps[0]) if steps and isinstance(step, nn.Linear) else None
-        if isinstance(step, nn.Sequential):
+        if type(step) is nn.Sequential:
             x = in_sequence(x, step)
         elif activation is None:
             x = step(x)
@@ -58,10 +60,17 @@ def in_sequence(x: Tensor, layers: nn.Sequential) -> Tensor:
 
 
 def _name(layer: nn.Module) -> str | None:
-    """That of an activation if :func:`linear_act` knows it."""
-    if isinstance(layer, nn.GELU) and layer.approximate == 'none':
+    """That of an activation if :func:`linear_act` may take its place."""
+    if not _unwatched(layer):
+        return None
+    if type(layer) is nn.GELU and layer.approximate == 'none':
         return 'gelu'
-    return 'relu' if isinstance(layer, nn.ReLU) else None
+    return 'relu' if type(layer) is nn.ReLU else None
+
+
+def _unwatched(layer: nn.Module) -> bool:
+    """Whether no hook waits for a layer to be called."""
+    return not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def linear_add(x: Tensor, layer: nn.Linear, other: Tensor) -> Tensor:
@@ -93,8 +102,7 @@ def _plain(layer: nn.Linear) -> bool:
         and type(layer.weight) is nn.Parameter
         and layer.weight.dtype == torch.float32
         and layer.weight.is_contiguous()
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
+        and _unwatched(layer)
     )
 
 

@@ -71,6 +71,7 @@ def _block_sizes(x: Tensor, width: int | None) -> list[int]:
     width = width or math.prod(x.shape[1:])
     step = max(_NUMBERS // max(width, 1) // ROWS, 1) * ROWS * torch.get_num_threads()
     whole, rest = len(x) // ROWS * ROWS, len(x) % ROWS
+    # Below, calls for the rest would take as long as is won.
     if whole < _LEAST_BLOCKS * ROWS:
         return [len(x)]
     step = step if whole >= _LEAST_BLOCKS * step else whole
