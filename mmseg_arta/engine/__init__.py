@@ -1,5 +1,6 @@
 """Hooks and helpers of training and testing."""
 
+from .cpu_inference import prepare_for_cpu_inference
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import AllocationProgressHook, TokenPictureHook, TokenStatisticsHook
 from .param_groups import NormFreeDecayConstructor
@@ -10,4 +11,5 @@ __all__ = [
     'NormFreeDecayConstructor',
     'TokenPictureHook',
     'TokenStatisticsHook',
+    'prepare_for_cpu_inference',
 ]

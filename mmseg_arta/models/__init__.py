@@ -1,16 +1,7 @@
 """Models, registered in mmseg's registry."""
 
-from .allocation import (
-    BatchRatioAllocation,
-    BudgetAllocation,
-    FixedRatioAllocation,
-    FullAllocation,
-    OracleAllocation,
-    RandomAllocation,
-    ReconsideringAllocation,
-    ThresholdAllocation,
-    TrainTestAllocation,
-)
+from .allocation import policies
+from .allocation.policies import *  # noqa: F403
 from .backbones import (
     ARTA,
     DUPS,
@@ -47,31 +38,23 @@ __all__ = [
     'ATMHead',
     'ATMTokenClassifier',
     'AutoFocusFormer',
-    'BatchRatioAllocation',
     'BatchedSlideEncoderDecoder',
     'BoundaryScoreHead',
-    'BudgetAllocation',
     'ConfidenceHalting',
     'EfficientNetLite0',
-    'FixedRatioAllocation',
-    'FullAllocation',
     'GroupPolicyHead',
     'GroupPolicyNet',
     'GroupPolicySegmentor',
     'HaltingATMHead',
     'LRFormer',
     'LRHead',
-    'OracleAllocation',
     'OracleEncoderDecoder',
-    'RandomAllocation',
-    'ReconsideringAllocation',
     'ScoreTTAModel',
     'ShrunkATMHead',
     'SparseMask2FormerHead',
     'StepViT',
-    'ThresholdAllocation',
     'ThresholdMerging',
     'TokensToMaps',
     'TopGroupMerging',
-    'TrainTestAllocation',
+    *policies.__all__,
 ]

@@ -17,6 +17,7 @@ from mmseg_arta.models.layers import (
     ConvNeXtV2Block,
     GlobalResponseNorm,
     SwinBlock,
+    TokenLayout,
     WindowAttention,
 )
 from tests.models.test_arta import NANO, Chequered
@@ -257,8 +258,9 @@ def test_late_tokens_start_from_what_their_parent_was():
     model.allocators[0].embed.register_forward_hook(lambda *call: seen.append(call[1]))
     image = torch.randn(1, 3, 64, 64)
     first = model.allocation_rounds[0]
-    embedded = model._embed(image)
-    expected = first(embedded.feats[None], (2, 2))[0]
+    layout = TokenLayout.of(model.clustering((64, 64)), (64, 64))
+    (mixed,) = first([model.embed(image)], layout)
+    expected = mixed.feats
     model(image)
     torch.testing.assert_close(seen[0][0], expected)
     torch.testing.assert_close(seen[1][0], expected[:1])

@@ -9,6 +9,7 @@ import torch
 
 from mmseg_arta.checkpoints import convert_arta_backbone
 from mmseg_arta.models import ARTA
+from mmseg_arta.models.layers import PublishedClustering
 from tests.helpers import load_fixture, raster_order, take
 
 LEVELS = ('res5', 'res4', 'res3', 'res2')
@@ -83,30 +84,39 @@ def test_global_attention_with_gradients(tie_order):
         assert abs(float(grads[name].norm()) - expected) <= 1e-3 * (expected + 1e-2), name
 
 
-class CheckedNeighbors(ARTA):
+class CheckedClustering(PublishedClustering):
     """Compares the clusters of every round with those of the published run."""
 
-    checked = ()
+    rounds = 0
 
-    def _neighborhood(self, stage, levels, canvas, hoods):
-        hood = super()._neighborhood(stage, levels, canvas, hoods)
-        layer = fixture('local')['outputs']['layers'][stage - 1]
+    def neighborhood(self, levels):
+        hood = super().neighborhood(levels)
+        layer = fixture('local')['outputs']['layers'][self.rounds]
+        self.rounds += 1
         places, near = layer['pos_out'].long(), layer['neighbors']
         batch, tokens, _ = places.shape
         scale = torch.cat([torch.full((len(lv), 1), i) for i, lv in enumerate(levels)])
-        found = torch.cat((scale[hood.order], hood.xy), 1)
-        assert torch.equal(found, places.flatten(0, 1)), f'places of round {stage}'
+        clustered = torch.cat((scale[hood.order], hood.xy), 1)
+        assert torch.equal(clustered, places.flatten(0, 1)), f'places of round {self.rounds}'
         near = near + torch.arange(batch)[:, None, None] * -(-tokens // 8)
-        assert torch.equal(hood.neighbors, near.flatten(0, 1)), f'neighbours of round {stage}'
-        self.checked = (*self.checked, stage)
+        assert torch.equal(hood.neighbors, near.flatten(0, 1)), f'neighbours of round {self.rounds}'
         return hood
+
+
+class CheckedNeighbors(ARTA):
+    """An encoder that keeps its clustering for the test to look at."""
+
+    def clustering(self, canvas):
+        sizes = (self.arch.cluster_size, self.arch.num_neighbor_clusters)
+        self.checked = CheckedClustering(canvas, *sizes)
+        return self.checked
 
 
 def test_local_attention_in_published_order():
     case = fixture('local')
     model = build(6, 'published', CheckedNeighbors)
     tokens = model(case['image'])
-    assert model.checked == (1, 2, 3, 4, 5)
+    assert model.checked.rounds == 5
     compare(tokens, case['outputs'])
     for level, name in zip(tokens.levels, LEVELS, strict=True):
         assert torch.equal(level.xy.long(), case['outputs'][f'{name}_pos'].flatten(0, 1).long())

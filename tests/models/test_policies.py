@@ -21,7 +21,6 @@ from mmseg_arta.models.allocation import (
     TokenCosts,
     TrainTestAllocation,
     build_policy,
-    reconsiders,
 )
 from mmseg_arta.structures import batch_index, offsets_from_lengths
 
@@ -186,9 +185,9 @@ def test_reconsidering_compares_a_token_with_its_own_levels_threshold():
     case = candidates((4,), [0.2, 0.6, 0.6, 0.6], level=level)
     policy = ReconsideringAllocation(ThresholdAllocation((0.5, 0.7, 0.1)))
     assert policy(case, 2, True).tolist() == [False, True, False, True]
-    assert reconsiders(policy, True) and not reconsiders(policy.policy, True)
+    assert policy.reconsiders(True) and not policy.policy.reconsiders(True)
     split = TrainTestAllocation(train=policy.policy, test=policy)
-    assert [reconsiders(split, mode) for mode in (True, False)] == [False, True]
+    assert [split.reconsiders(mode) for mode in (True, False)] == [False, True]
 
 
 @pytest.mark.parametrize(

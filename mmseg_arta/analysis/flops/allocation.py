@@ -75,7 +75,7 @@ def forced_allocation(model: nn.Module, allocation: str) -> Iterator[None]:
     policies = [module.policy for module in modules]
     try:
         for module, policy in zip(modules, policies, strict=True):
-            caps = getattr(policy, 'caps', CAPS)
+            caps = policy.caps or CAPS
             module.policy = EvenAllocation((1.0,) if allocation == 'full' else caps)
         yield
     finally:

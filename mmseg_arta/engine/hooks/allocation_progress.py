@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ...models.allocation import AllocationPolicy, policy_parts
+from ...models.allocation import AllocationPolicy
 from .token_recorder import backbone_of
 
 
@@ -37,6 +37,5 @@ class AllocationProgressHook(Hook):
             part.set_progress(progress)
 
     @staticmethod
-    def _scheduled(policy: AllocationPolicy | None) -> list[Any]:
-        parts = [] if policy is None else policy_parts(policy)
-        return [part for part in parts if hasattr(part, 'set_progress')]
+    def _scheduled(policy: AllocationPolicy | None) -> list[AllocationPolicy]:
+        return [] if policy is None else [part for part in policy.walk() if part.scheduled]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,22 @@ from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .scores import BoundaryScorePredictor
 from .segments import segment_counts, segment_softmax
+
+
+@dataclass
+class Allocation:
+    """What the allocation stage leaves to the refinement stage.
+
+    Attributes:
+        levels_after: tokens after the pre-allocation round and after every allocation round,
+            coarse to fine: all that were present then.
+        records: what the rounds decided about the finest tokens.
+        late_records: and about coarser ones, if they do.
+    """
+
+    levels_after: list[list[TokenSet]]
+    records: list[AllocationRound] = field(default_factory=list)
+    late_records: list[AllocationRound] = field(default_factory=list)
 
 
 class TokenAllocator(nn.Module):
@@ -47,7 +65,7 @@ class TokenAllocator(nn.Module):
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
         with torch.autocast(feats.device.type, enabled=False):
-            return self.score(feats.to(self.score.layers[0].weight.dtype)).to(torch.float32)
+            return self.score(feats.to(next(self.score.parameters()).dtype)).to(torch.float32)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import gather_patches
-from ..layers import Mlp, by_rows, in_sequence
+from ..layers import Mlp
 
 # Sub-patches in the order of the position embedding: top-left, top-right, bottom-left,
 # bottom-right.
@@ -88,20 +88,14 @@ class SubPatchEmbed(nn.Module):
             corner: ``(T,)`` which quarter of the parent it is.
         """
 
-        def embed(xy: Tensor, batch: Tensor, parent: Tensor, corner: Tensor) -> Tensor:
-            feats = self.position.index_select(0, corner) + self.scale
-            if self.use_parent:
-                copies = parents.index_select(0, parent)
-                weight = self.parent_weight
-                feats = feats + (copies if weight is None else copies * weight)
-            if self.image_mlp is not None:
-                pixels = gather_patches(image, xy, batch, self.patch_size)
-                found = in_sequence(pixels, self.image_mlp)
-                weight = self.image_weight
-                feats = feats + (found if weight is None else found * weight)
-            return feats
-
-        return by_rows(embed, xy, batch, parent, corner, width=parents.shape[1])
+        feats = self.position.index_select(0, corner) + self.scale
+        if self.use_parent:
+            copies = parents.index_select(0, parent)
+            feats = feats + (copies if self.parent_weight is None else copies * self.parent_weight)
+        if self.image_mlp is not None:
+            pixels = self.image_mlp(gather_patches(image, xy, batch, self.patch_size))
+            feats = feats + (pixels if self.image_weight is None else pixels * self.image_weight)
+        return feats
 
 
 def _deep_mlp(dim: int) -> nn.Sequential:

@@ -1,15 +1,16 @@
-"""An allocation round that also decides about coarser tokens without children."""
+"""Allocation rounds that also decide about coarser tokens without children."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...structures import AllocationRound, TokenSet, offsets_from_lengths
-from .allocator import TokenAllocator, gate, shares_of
+from ..layers import TokenLayout
+from .allocator import Allocation, TokenAllocator, gate, shares_of
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .segments import segment_counts
@@ -50,51 +51,67 @@ class OpenTokens:
 
 
 @dataclass
-class Allocation:
-    """State of the allocation stage, changed from round to round.
+class ReconsideredAllocation(Allocation):
+    """State of an allocation stage in which coarser tokens may be refined late.
 
     Attributes:
         levels: tokens present, coarse to fine, as wide as the latest round's blocks.
-        laterals: for every round so far, its tokens as the refinement stage will need them,
-            rows like those of ``levels``.
-        open: tokens without children, per level.
-        records: what the rounds decided about the finest tokens.
-        late: and about coarser ones.
+        open_tokens: tokens without children, per level.
     """
 
-    levels: list[TokenSet]
-    laterals: list[list[TokenSet]]
-    open: list[OpenTokens]
-    records: list[AllocationRound]
-    late: list[AllocationRound]
+    levels: list[TokenSet] = field(default_factory=list)
+    open_tokens: list[OpenTokens] = field(default_factory=list)
 
 
-def reconsidering_round(
-    state: Allocation,
+def allocate_reconsidering(
+    levels: list[TokenSet],
+    rounds: Sequence[nn.Module],
     allocators: Sequence[TokenAllocator],
-    missed: Sequence[Callable[[Tensor], Tensor]],
+    policy: AllocationPolicy,
+    image: Tensor,
+    layout: TokenLayout,
+    truth: Sequence[Tensor] | None = None,
+) -> ReconsideredAllocation:
+    """Allocation stage for :class:`ReconsideringAllocation`.
+
+    Args:
+        levels: the coarsest tokens, after the pre-allocation round.
+        rounds: the pre-allocation and the allocation rounds.
+        allocators: of the allocation rounds.
+        policy: who chooses, among the candidates of all levels together.
+        image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+        layout: where tokens are.
+        truth: true boundary shares per patch, coarse to fine.
+    """
+    state = ReconsideredAllocation([levels])
+    state.levels, state.open_tokens = list(levels), [OpenTokens.all_of(levels[0])]
+    for mix in rounds[1:]:
+        _allocate_among_open(state, allocators, rounds, image, policy, truth)
+        # Tokens may have joined any level.
+        layout.forget()
+        state.levels = mix(state.levels, layout)
+        state.levels_after.append(list(state.levels))
+    return state
+
+
+def _allocate_among_open(
+    state: ReconsideredAllocation,
+    allocators: Sequence[TokenAllocator],
+    rounds: Sequence[nn.Module],
     image: Tensor,
     policy: AllocationPolicy,
-    truth: Sequence[Tensor] | None = None,
+    truth: Sequence[Tensor] | None,
 ) -> None:
-    """Run an allocation round on all tokens without children, and put the new ones in place.
+    """Decide about all tokens without children, and put the new tokens in place.
 
     Coarser candidates are scored by the round's own predictor, as they are now. If one is
     chosen late, its children start as they would have in the round that left it out: from
     what their parent was then. The rounds that they missed carry them to the present width
     without their blocks, which is also what the refinement stage gets from these rounds.
-
-    Args:
-        state: after as many rounds as there are levels but one; changed.
-        allocators: of all rounds.
-        missed: for every round so far, how it takes features to its width without its blocks.
-        image: ``(B, 3, H, W)`` normalised pixels on the canvas.
-        policy: who chooses, among the candidates of all levels together.
-        truth: true boundary shares per patch, coarse to fine.
     """
     index = len(state.levels) - 1
     allocator = allocators[index]
-    parts = [mask.of(level) for mask, level in zip(state.open, state.levels, strict=True)]
+    parts = [mask.of(level) for mask, level in zip(state.open_tokens, state.levels, strict=True)]
     batches = [part.batch_index() for part in parts]
     scores = allocator.predict(torch.cat([part.feats for part in parts]))
     sizes = [len(part) for part in parts]
@@ -102,7 +119,7 @@ def reconsidering_round(
     # A policy sees the candidates of an image together.
     order = torch.sort(batch, stable=True).indices
     lengths = tuple(sum(counts) for counts in zip(*(part.lengths for part in parts), strict=True))
-    levels = torch.arange(len(parts), device=batch.device).repeat_interleave(
+    level_of = torch.arange(len(parts), device=batch.device).repeat_interleave(
         torch.tensor(sizes, device=batch.device), output_size=len(batch)
     )
     shares = None
@@ -116,7 +133,7 @@ def reconsidering_round(
             batch[order],
             offsets_from_lengths(lengths, batch.device),
             lengths,
-            levels[order],
+            level_of[order],
             tuple(level.lengths for level in state.levels),
             shares,
         ),
@@ -152,46 +169,47 @@ def reconsidering_round(
         )
     ]
     state.records.append(records[-1])
-    state.late += records[:-1]
+    state.late_records += records[:-1]
 
-    born = []
+    children = []
     for number, part in enumerate(parts):
-        rows = state.open[number].rows()
+        rows = state.open_tokens[number].rows()
         factor = torch.ones(len(state.levels[number]), dtype=scores.dtype, device=rows.device)
         factor = factor.index_copy(0, rows, factors.split(sizes)[number])[:, None]
         level = state.levels[number]
         # What the parents were when their own round had the choice.
-        then = state.laterals[number][number]
+        then = state.levels_after[number][number]
         parents = replace(part, feats=(then.feats * factor).index_select(0, rows))
-        born.append(
+        children.append(
             allocators[number].split(
                 parents, image, picked[number], counts[number], on_host[number]
             )
         )
         state.levels[number] = level.with_feats(level.feats * factor)
-        mask = state.open[number].mask.index_copy(0, rows, ~picked[number])
+        mask = state.open_tokens[number].mask.index_copy(0, rows, ~picked[number])
         left = tuple(a - b for a, b in zip(part.lengths, on_host[number], strict=True))
-        state.open[number] = OpenTokens(mask, left)
-    for number, tokens in enumerate(born[:-1], 1):
-        _insert_late(state, number, tokens, missed)
-    state.levels.append(born[-1])
-    state.open.append(OpenTokens.all_of(born[-1]))
+        state.open_tokens[number] = OpenTokens(mask, left)
+    for number, tokens in enumerate(children[:-1], 1):
+        _insert_late(state, number, tokens, rounds)
+    state.levels.append(children[-1])
+    state.open_tokens.append(OpenTokens.all_of(children[-1]))
 
 
 def _insert_late(
-    state: Allocation, number: int, born: TokenSet, missed: Sequence[Callable[[Tensor], Tensor]]
+    state: ReconsideredAllocation, number: int, late: TokenSet, rounds: Sequence[nn.Module]
 ) -> None:
     """Put tokens into level ``number`` of the state, as the rounds that they missed make them."""
-    order = merged_order(state.levels[number], born)
-    feats = born.feats
-    for index in range(number, len(state.laterals)):
-        feats = missed[index](feats)
-        lateral = state.laterals[index]
-        lateral[number] = merged(lateral[number], born.with_feats(feats), order)
-    state.levels[number] = merged(state.levels[number], born.with_feats(feats), order)
-    is_open = torch.cat((state.open[number].mask, torch.ones_like(born.xy[:, 0], dtype=torch.bool)))
-    lengths = tuple(a + b for a, b in zip(state.open[number].lengths, born.lengths, strict=True))
-    state.open[number] = OpenTokens(is_open[order], lengths)
+    order = merged_order(state.levels[number], late)
+    feats = late.feats
+    for index in range(number, len(state.levels_after)):
+        feats = rounds[index].without_blocks(feats)
+        lateral = state.levels_after[index]
+        lateral[number] = merged(lateral[number], late.with_feats(feats), order)
+    state.levels[number] = merged(state.levels[number], late.with_feats(feats), order)
+    is_open = state.open_tokens[number]
+    mask = torch.cat((is_open.mask, torch.ones_like(late.xy[:, 0], dtype=torch.bool)))
+    lengths = tuple(a + b for a, b in zip(is_open.lengths, late.lengths, strict=True))
+    state.open_tokens[number] = OpenTokens(mask[order], lengths)
 
 
 def merged_order(tokens: TokenSet, others: TokenSet) -> Tensor:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..layers import by_rows, in_sequence
-
 
 class BoundaryScorePredictor(nn.Module):
     """MLP from a token to its class-boundary score (ARTA 3.3.1).
@@ -31,4 +29,4 @@ class BoundaryScorePredictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C)`` to ``(N,)``."""
-        return by_rows(lambda x: in_sequence(x, self.layers), x)[:, 0]
+        return self.layers(x)[:, 0]

@@ -10,34 +10,31 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ...ops import build_neighborhood
-from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
+from ...structures import MixedTokens, TokenSet
 from ..allocation import (
     Allocation,
     AllocationPolicy,
-    OpenTokens,
     TokenAllocator,
+    allocate_reconsidering,
     build_policy,
-    reconsidering_round,
-    reconsiders,
 )
 from ..layers import (
+    CLUSTERINGS,
+    Clustering,
     ConvPatchEmbed,
     KernelPatchEmbed,
-    TokenPlaces,
+    PointDeformAttention,
+    TokenLayout,
+    init_deform_attention,
     sine_position,
     to_maps,
-    token_places,
 )
 from .arch import MixedEncoderArch, resolve_arch
-from .init import init_mixed_encoder
-from .published_order import PublishedOrder
-from .stages import COARSE_ROUNDS, MIXED_ROUNDS, ClusterRound, GridRound
+from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
 
 _PATCH_EMBEDS = {'conv': ConvPatchEmbed, 'kernel': KernelPatchEmbed}
 _COARSEST_PATCH = 32
 _ROUNDS = 3
-_TIE_ORDERS = ('raster', 'published')
 
 
 class MixedResolutionEncoder(BaseModule):
@@ -110,7 +107,7 @@ class MixedResolutionEncoder(BaseModule):
             ('patch_embed', patch_embed, _PATCH_EMBEDS),
             ('coarse_block', coarse_block, COARSE_ROUNDS),
             ('mixed_block', mixed_block, MIXED_ROUNDS),
-            ('tie_order', tie_order, _TIE_ORDERS),
+            ('tie_order', tie_order, CLUSTERINGS),
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
@@ -120,35 +117,25 @@ class MixedResolutionEncoder(BaseModule):
         self.policy.check_rounds(_ROUNDS)
         self.tie_order = tie_order
         if tie_order == 'published':
-            if mixed_block != 'cluster':
-                raise ValueError(
-                    f"tie_order='published' needs mixed_block='cluster', found {mixed_block!r}"
-                )
-            if any(reconsiders(self.policy, training) for training in (True, False)):
-                raise ValueError(
-                    "tie_order='published' needs a policy that looks at the finest tokens alone, "
-                    'found one that reconsiders coarser ones'
-                )
-        dims, heads = self.arch.dims, self.arch.num_heads
+            self._check_published_order(mixed_block)
+        dims = self.arch.dims
         self.out_channels = dims
 
         depths = (*self.arch.allocation_depths, *self.arch.refinement_depths)
         rates = [drop_path_rate * i / max(sum(depths) - 1, 1) for i in range(sum(depths))]
-        per_round = [rates[sum(depths[:j]) : sum(depths[: j + 1])] for j in range(len(depths))]
 
-        def build(index: int, in_dim: int | None, level: int) -> nn.Module:
-            kind = MIXED_ROUNDS[mixed_block] if level else COARSE_ROUNDS[coarse_block]
-            # Levels that the round sees, for blocks that treat each by itself.
-            return kind(
-                in_dim,
+        def build(index: int, in_dim: int | None, level: int) -> EncoderRound:
+            """Round ``index`` in running order, whose finest tokens are those of ``level``."""
+            kind, make_block = MIXED_ROUNDS[mixed_block] if level else COARSE_ROUNDS[coarse_block]
+            shape = BlockShape(
                 dims[level],
-                heads[level],
-                per_round[index],
+                self.arch.num_heads[level],
                 self.arch.mlp_ratio,
                 self.arch.layer_scale_init,
-                with_cp,
                 level + 1,
             )
+            of_round = rates[sum(depths[:index]) : sum(depths[: index + 1])]
+            return kind(in_dim, shape, make_block, of_round, with_cp)
 
         self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0])
         self.allocators = nn.ModuleList(
@@ -171,8 +158,19 @@ class MixedResolutionEncoder(BaseModule):
             for index, level in ((4, 2), (5, 1), (6, 0)):
                 self.refinement_rounds.append(build(index, dims[level + 1] + dims[level], level))
 
+    def _check_published_order(self, mixed_block: str) -> None:
+        if mixed_block != 'cluster':
+            raise ValueError(
+                f"tie_order='published' needs mixed_block='cluster', found {mixed_block!r}"
+            )
+        if any(self.policy.reconsiders(training) for training in (True, False)):
+            raise ValueError(
+                "tie_order='published' needs a policy that looks at the finest tokens alone, "
+                'found one that reconsiders coarser ones'
+            )
+
     def init_weights(self) -> None:
-        """At random, see :func:`.init.init_mixed_encoder`, and then from ``init_cfg``."""
+        """At random, see :func:`init_mixed_encoder`, and then from ``init_cfg``."""
         # Checkpoints need not hold everything: ImageNet weights have no score predictors.
         init_mixed_encoder(self)
         if self.init_cfg:
@@ -212,64 +210,20 @@ class MixedResolutionEncoder(BaseModule):
         rows, columns = (-(-side // _COARSEST_PATCH) for side in image_size)
         canvas = (rows * _COARSEST_PATCH, columns * _COARSEST_PATCH)
         image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
-        hoods: dict[Any, Any] = {}
-        if self.tie_order == 'published':
-            hoods['arrival'] = PublishedOrder()
+        layout = TokenLayout.of(self.clustering(canvas), canvas)
 
-        state = self._allocate(image, canvas, boundary_scores, hoods)
-        laterals = state.laterals
-        if self.arch.refines:
-            levels, outputs = state.levels, [state.levels[-1]]
-            for index in range(1, _ROUNDS + 1):
-                levels = self._join(levels[:-1], laterals[_ROUNDS - index])
-                blocks = self.refinement_rounds[index]
-                levels = self._run_round(blocks, _ROUNDS + index, levels, canvas, hoods)
-                outputs.append(levels[-1])
-        else:
-            outputs = [levels[-1] for levels in reversed(laterals)]
-        if self.tie_order == 'published':
-            outputs = hoods['arrival'].arrange(outputs[::-1])[::-1]
-        rounds = (*state.records, *state.late)
-        return MixedTokens(tuple(reversed(outputs)), image_size, canvas, rounds)
+        state = self._allocate(image, layout, boundary_scores)
+        levels = self._refine(state, layout)
+        levels = layout.clustering.arrange(levels)
+        return MixedTokens(tuple(levels), image_size, canvas, (*state.records, *state.late_records))
 
-    def _allocate(
-        self,
-        image: Tensor,
-        canvas: tuple[int, int],
-        truth: Sequence[Tensor] | None,
-        hoods: dict[Any, Any],
-    ) -> Allocation:
-        """Stage 1."""
-        rounds = (*self.allocation_rounds, self.refinement_rounds[0])
-        levels = self._run_round(rounds[0], 0, [self._embed(image)], canvas, hoods)
-        state = Allocation(levels, [list(levels)], [OpenTokens.all_of(levels[0])], [], [])
-        again = reconsiders(self.policy, self.training)
-        for index in range(_ROUNDS):
-            if again:
-                missed = [blocks.skip for blocks in rounds]
-                reconsidering_round(state, self.allocators, missed, image, self.policy, truth)
-                # Tokens may have joined any level.
-                hoods.clear()
-            else:
-                candidates, children, record = self.allocators[index](
-                    state.levels[-1],
-                    image,
-                    self.policy,
-                    index,
-                    tuple(level.lengths for level in state.levels),
-                    None if truth is None else truth[index],
-                )
-                state.levels[-1:] = [candidates, children]
-                state.records.append(record)
-                if self.tie_order == 'published':
-                    hoods['arrival'].allocate(record, children)
-            state.levels = self._run_round(
-                rounds[index + 1], index + 1, state.levels, canvas, hoods
-            )
-            state.laterals.append(list(state.levels))
-        return state
+    def clustering(self, canvas: tuple[int, int]) -> Clustering:
+        """Clusters of one forward pass on a canvas ``(height, width)`` in pixels."""
+        sizes = (self.arch.cluster_size, self.arch.num_neighbor_clusters)
+        return CLUSTERINGS[self.tie_order](canvas, *sizes)
 
-    def _embed(self, image: Tensor) -> TokenSet:
+    def embed(self, image: Tensor) -> TokenSet:
+        """The 32 px tokens of a canvas ``(B, 3, H, W)`` with their positions (ARTA 3.2.1)."""
         grid = (image.shape[2] // _COARSEST_PATCH, image.shape[3] // _COARSEST_PATCH)
         feats = self.patch_embed(image)
         tokens = TokenSet.from_map(to_maps(feats, grid), _COARSEST_PATCH)
@@ -277,66 +231,73 @@ class MixedResolutionEncoder(BaseModule):
         position = sine_position(tokens.xy, feats.shape[2], tokens.xy.amax(0))
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
 
-    def _run_round(
-        self,
-        blocks: nn.Module,
-        stage: int,
-        levels: Sequence[TokenSet],
-        canvas: tuple[int, int],
-        hoods: dict[Any, Any],
-    ) -> list[TokenSet]:
-        """Run a round on all levels; ``stage`` counts from 0 in running order."""
-        if isinstance(blocks, GridRound):
-            (level,) = levels
-            feats = blocks(level.feats.unflatten(0, (level.batch_size, -1)), level.grid)
-            return [level.with_feats(feats.flatten(0, 1))]
-        if isinstance(blocks, ClusterRound):
-            places: Any = self._neighborhood(stage, levels, canvas, hoods)
-        else:
-            places = self._sample_places(levels, canvas, hoods)
-        feats = blocks(torch.cat([level.feats for level in levels]), places)
-        parts = feats.split([len(level) for level in levels])
-        return [level.with_feats(part) for level, part in zip(levels, parts, strict=True)]
-
-    def _neighborhood(
-        self,
-        stage: int,
-        levels: Sequence[TokenSet],
-        canvas: tuple[int, int],
-        hoods: dict[Any, Any],
-    ) -> Neighborhood:
-        if self.tie_order == 'published':
-            sizes = (self.arch.cluster_size, self.arch.num_neighbor_clusters)
-            return hoods['arrival'].neighborhood(levels, canvas, *sizes)
-        # Clusters depend on places alone: a refinement round uses those of the allocation
-        # round that saw the same levels. Token counts would make no key in a compiled graph,
-        # which does not know them.
-        key = ('clusters', len(levels))
-        if key not in hoods:
-            hoods[key] = build_neighborhood(
-                torch.cat([level.xy for level in levels]),
-                torch.cat([level.batch_index() for level in levels]),
-                torch.stack([level.offsets.diff() for level in levels]).sum(0),
-                tuple(sum(counts) for counts in zip(*(lv.lengths for lv in levels), strict=True)),
-                (canvas[0] // FINEST_PATCH, canvas[1] // FINEST_PATCH),
-                self.arch.cluster_size,
-                self.arch.num_neighbor_clusters,
+    def _allocate(
+        self, image: Tensor, layout: TokenLayout, truth: Sequence[Tensor] | None
+    ) -> Allocation:
+        """Stage 1 (ARTA 3.2.2): score, select, give children, mix; three times."""
+        rounds = (*self.allocation_rounds, self.refinement_rounds[0])
+        levels = rounds[0]([self.embed(image)], layout)
+        if self.policy.reconsiders(self.training):
+            return allocate_reconsidering(
+                levels, rounds, self.allocators, self.policy, image, layout, truth
             )
-        return hoods[key]
+        state = Allocation([levels])
+        for index, allocator in enumerate(self.allocators):
+            *coarser, candidates = levels
+            candidates, children, record = allocator(
+                candidates,
+                image,
+                self.policy,
+                index,
+                tuple(level.lengths for level in levels),
+                None if truth is None else truth[index],
+            )
+            layout.clustering.allocated(record, children)
+            levels = rounds[index + 1]([*coarser, candidates, children], layout)
+            state.levels_after.append(levels)
+            state.records.append(record)
+        return state
 
-    @staticmethod
-    def _sample_places(
-        levels: Sequence[TokenSet], canvas: tuple[int, int], hoods: dict[Any, Any]
-    ) -> TokenPlaces:
-        key = ('samples', len(levels))
-        if key not in hoods:
-            hoods[key] = token_places(levels, canvas)
-        return hoods[key]
+    def _refine(self, state: Allocation, layout: TokenLayout) -> list[TokenSet]:
+        """Stage 2 (ARTA 3.4): hand out the finest tokens, join the lateral ones, mix.
 
-    @staticmethod
-    def _join(levels: Sequence[TokenSet], laterals: Sequence[TokenSet]) -> list[TokenSet]:
-        """Lateral connection: the same tokens' features of both stages, joined (ARTA 3.4.1)."""
-        return [
-            level.with_feats(torch.cat((level.feats, lateral.feats), 1))
-            for level, lateral in zip(levels, laterals, strict=True)
-        ]
+        Returns:
+            Tokens of every level, coarse to fine.
+        """
+        if not self.arch.refines:
+            return [levels[-1] for levels in state.levels_after]
+        *laterals, levels = state.levels_after
+        outputs = []
+        for mix, lateral in zip(self.refinement_rounds[1:], reversed(laterals), strict=True):
+            *levels, finest = levels
+            outputs.append(finest)
+            levels = mix(join(levels, lateral), layout)
+        return [*levels, *reversed(outputs)]
+
+
+def join(levels: Sequence[TokenSet], laterals: Sequence[TokenSet]) -> list[TokenSet]:
+    """Lateral connection: the same tokens' features of both stages, joined (ARTA 3.4.1)."""
+    return [
+        level.with_feats(torch.cat((level.feats, lateral.feats), 1))
+        for level, lateral in zip(levels, laterals, strict=True)
+    ]
+
+
+def init_mixed_encoder(encoder: nn.Module) -> None:
+    """Linear layers: truncated normal of std 0.02; convolutions: Kaiming normal, fan out.
+
+    The fan of a depth-wise convolution is counted per group. The published code counts
+    it over all channels, which all but silences these layers at the start.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=0.2, mode='fan_out')
+            if module.groups > 1:
+                module.weight.data.mul_(module.groups**0.5)
+            nn.init.zeros_(module.bias)
+    for module in encoder.modules():
+        if isinstance(module, PointDeformAttention):
+            init_deform_attention(module)

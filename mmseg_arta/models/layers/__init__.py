@@ -2,6 +2,13 @@
 
 from .aff_patch_embed import StridedPatchEmbed
 from .cluster_block import ClusterAttention, ClusterBlock
+from .clustering import (
+    CLUSTERINGS,
+    Clustering,
+    OncePerLevels,
+    PublishedClustering,
+    TokenLayout,
+)
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .drop_path import DropPath
 from .fused_linear import in_sequence, linear_act, linear_add
@@ -35,9 +42,11 @@ from .token_merging import AdaptiveDownsample, GridDownsample, NeighborhoodMergi
 from .vit_block import SelfAttention, ViTBlock
 
 __all__ = [
+    'CLUSTERINGS',
     'AdaptiveDownsample',
     'ClusterAttention',
     'ClusterBlock',
+    'Clustering',
     'ConvMlp',
     'ConvNeXtV2Block',
     'ConvPatchEmbed',
@@ -51,12 +60,15 @@ __all__ = [
     'MapLayerNorm',
     'Mlp',
     'NeighborhoodMerging',
+    'OncePerLevels',
     'PackedViTBlock',
     'PointDeformAttention',
     'PointDeformBlock',
+    'PublishedClustering',
     'SelfAttention',
     'StridedPatchEmbed',
     'SwinBlock',
+    'TokenLayout',
     'TokenPlaces',
     'ViTBlock',
     'WindowAttention',

@@ -11,10 +11,9 @@ from ...structures import Neighborhood
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
-from .packed_block import PackedBlock
 
 # Far below any logit, and a number of every floating type.
-_SUNK = 6e4
+_FAR_BELOW = 6e4
 
 
 class ClusterAttention(nn.Module):
@@ -49,17 +48,8 @@ class ClusterAttention(nn.Module):
             self.blank_v = nn.Parameter(torch.randn(dim))
         self.proj = nn.Linear(dim, dim)
 
-    def forward(
-        self,
-        x: Tensor,
-        neighborhood: Neighborhood,
-        geometry: tuple[Tensor, Tensor] | None = None,
-        project: bool = True,
-    ) -> Tensor:
-        """``x (T, C)`` in cluster order to ``(T, C)``.
-
-        ``project=False`` leaves the last layer, ``proj``, out.
-        """
+    def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
+        """``x (T, C)`` in cluster order to ``(T, C)``."""
         heads = self.num_heads
         q = self.q(x).unflatten(1, (heads, -1))
         kv = self.kv(x).unflatten(1, (heads, 2, -1))
@@ -69,35 +59,29 @@ class ClusterAttention(nn.Module):
         if self.blank_token:
             blank_k, blank_v = self.blank_k.view(heads, -1), self.blank_v.view(heads, -1)
             out = cluster_attention(
-                q, kv, weight, bias, blank_k, blank_v, neighborhood, self.blank_clamp, geometry
+                q, kv, weight, bias, blank_k, blank_v, neighborhood, self.blank_clamp
             )
         else:
-            out = _without_blank(q, kv, weight, bias, neighborhood, geometry)
-        return self.proj(out.flatten(1)) if project else out.flatten(1)
+            out = _without_blank(q, kv, weight, bias, neighborhood)
+        return self.proj(out.flatten(1))
 
 
 def _without_blank(
-    q: Tensor,
-    kv: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    neighborhood: Neighborhood,
-    geometry: tuple[Tensor, Tensor] | None,
+    q: Tensor, kv: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
 ) -> Tensor:
-    """Cluster attention without a blank token, by a channel that sinks its logit and no other."""
+    """Cluster attention without a blank token: one more channel takes its weight to zero."""
     dim = q.shape[2]
     # The op divides by the root of the padded width.
     q = F.pad(q * ((dim + 1) / dim) ** 0.5, (0, 1), value=1.0)
     blank_k = q.new_zeros(q.shape[1:])
-    blank_k[:, -1] = -_SUNK
+    blank_k[:, -1] = -_FAR_BELOW
     blank_v = torch.zeros_like(blank_k)
-    out = cluster_attention(
-        q, F.pad(kv, (0, 1)), weight, bias, blank_k, blank_v, neighborhood, None, geometry
-    )
+    kv = F.pad(kv, (0, 1))
+    out = cluster_attention(q, kv, weight, bias, blank_k, blank_v, neighborhood, None)
     return out[..., :dim]
 
 
-class ClusterBlock(PackedBlock):
+class ClusterBlock(nn.Module):
     """Pre-norm transformer block with :class:`ClusterAttention`.
 
     Args:
@@ -130,9 +114,8 @@ class ClusterBlock(PackedBlock):
         self.scale2 = layer_scale(dim, layer_scale_init)
         self.drop_path = DropPath(drop_path)
 
-    def forward(
-        self, x: Tensor, neighborhood: Neighborhood, geometry: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
         """``x (T, C)`` in cluster order to ``(T, C)``."""
-        attended = self.attn(self.norm1(x), neighborhood, geometry, project=False)
-        return self._finish(x, attended, neighborhood.batch, len(neighborhood.lengths))
+        images = (neighborhood.batch, len(neighborhood.lengths))
+        x = x + self.drop_path(self.scale1(self.attn(self.norm1(x), neighborhood)), *images)
+        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), *images)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .fused_linear import linear_act
 from .grid_maps import to_maps, to_rows
 
 
@@ -20,14 +19,11 @@ class Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int, out: int | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden, out or dim)
 
-    def hidden(self, x: Tensor) -> Tensor:
-        """What the last layer is for: ``(..., dim)`` to ``(..., hidden)``."""
-        return linear_act(x, self.fc1, 'gelu')
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.hidden(x))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class ConvMlp(nn.Module):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import ConvMlp
-from .multi_head import multi_head_attention
 
 
 class SelfAttention(nn.Module):
@@ -27,7 +27,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, N, C)`` to ``(B, N, C)``."""
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = multi_head_attention(qkv[0], qkv[1], qkv[2])
+        out = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
         return self.proj(out.transpose(1, 2).flatten(2))
 
 

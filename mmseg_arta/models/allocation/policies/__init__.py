@@ -1,6 +1,6 @@
 """Allocation policies: which candidate tokens get four finer ones."""
 
-from .base import AllocationPolicy, Candidates, policy_parts, reconsiders
+from .base import AllocationPolicy, Candidates
 from .budget import BudgetAllocation
 from .combined import ReconsideringAllocation, TrainTestAllocation, build_policy
 from .costs import TokenCosts
@@ -23,6 +23,4 @@ __all__ = [
     'TokenCosts',
     'TrainTestAllocation',
     'build_policy',
-    'policy_parts',
-    'reconsiders',
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -49,10 +49,21 @@ class Candidates:
         return self.scores > limits[self.level]
 
 
-@runtime_checkable
-class AllocationPolicy(Protocol):
-    """What an encoder asks of a policy."""
+class AllocationPolicy(ABC):
+    """What an encoder asks of a policy. A policy must choose; all else has a default.
 
+    Attributes:
+        parts: the policies that it is made of.
+        caps: largest share of the candidates that a round refines in training, one per round;
+            None if nothing limits it. Operations are counted at these shares.
+        scheduled: whether it wants to know how far training is, see :meth:`set_progress`.
+    """
+
+    parts: tuple[AllocationPolicy, ...] = ()
+    caps: tuple[float, ...] | None = None
+    scheduled: bool = False
+
+    @abstractmethod
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         """``(N,)`` bool on the device of the scores, without reading any value on the host.
 
@@ -61,24 +72,27 @@ class AllocationPolicy(Protocol):
             round_index: 0 for the first round.
             training: whether the encoder is in training mode.
         """
-        ...
 
     def check_rounds(self, rounds: int) -> None:
         """Raise ValueError if the policy is not set up for this number of rounds."""
-        ...
+        for part in self.parts:
+            part.check_rounds(rounds)
 
+    def reconsiders(self, training: bool) -> bool:
+        """Whether later rounds shall also decide about coarser tokens that were not refined."""
+        return False
 
-def policy_parts(policy: AllocationPolicy) -> Iterator[AllocationPolicy]:
-    """A policy and the policies it is made of."""
-    yield policy
-    for part in getattr(policy, 'parts', ()):
-        yield from policy_parts(part)
+    def set_progress(self, progress: float) -> None:  # noqa: B027 (optional)
+        """Learn how far training is, 0 at its beginning and 1 at its end.
 
+        ``AllocationProgressHook`` tells every part that is ``scheduled``.
+        """
 
-def reconsiders(policy: AllocationPolicy, training: bool) -> bool:
-    """Whether later rounds shall also decide about coarser tokens that were not refined yet."""
-    ask = getattr(policy, 'reconsiders', None)
-    return False if ask is None else bool(ask(training))
+    def walk(self) -> Iterator[AllocationPolicy]:
+        """The policy and all that it is made of."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
 
 
 def check_length(name: str, values: Sequence[float], rounds: int) -> None:

@@ -10,12 +10,12 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..segments import segment_top
-from .base import Candidates, check_length
+from .base import AllocationPolicy, Candidates, check_length
 from .costs import TokenCosts, plan_split
 
 
 @MODELS.register_module()
-class BudgetAllocation:
+class BudgetAllocation(AllocationPolicy):
     """The highest scores, as many as a budget per image pays for.
 
     Every image spends its budget to within one refined token, unless all of its tokens are

@@ -8,7 +8,7 @@ from typing import Any
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .base import AllocationPolicy, Candidates, reconsiders
+from .base import AllocationPolicy, Candidates
 
 
 def build_policy(config: Mapping[str, Any] | AllocationPolicy) -> AllocationPolicy:
@@ -31,13 +31,14 @@ def build_policy(config: Mapping[str, Any] | AllocationPolicy) -> AllocationPoli
         )
     if not isinstance(policy, AllocationPolicy):
         raise ValueError(
-            f'allocation must be an allocation policy or its config, found {type(policy).__name__}'
+            'allocation must be an AllocationPolicy of mmseg_arta.models or its config, '
+            f'found {type(policy).__name__}'
         )
     return policy
 
 
 @MODELS.register_module()
-class TrainTestAllocation:
+class TrainTestAllocation(AllocationPolicy):
     """One policy in training, another one at inference (DUPS table 4).
 
     Configs may leave the type out: ``allocation=dict(train=dict(...), test=dict(...))``.
@@ -56,13 +57,9 @@ class TrainTestAllocation:
         self.test = build_policy(test)
         self.parts = (self.train, self.test)
 
-    def check_rounds(self, rounds: int) -> None:
-        for part in self.parts:
-            part.check_rounds(rounds)
-
     def reconsiders(self, training: bool) -> bool:
         """What the policy of the mode says."""
-        return reconsiders(self.train if training else self.test, training)
+        return (self.train if training else self.test).reconsiders(training)
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         policy = self.train if training else self.test
@@ -73,7 +70,7 @@ class TrainTestAllocation:
 
 
 @MODELS.register_module()
-class ReconsideringAllocation:
+class ReconsideringAllocation(AllocationPolicy):
     """Later rounds also decide about coarser tokens that earlier rounds left.
 
     In the papers only the finest tokens are scored in a round, so a region that was missed
@@ -90,9 +87,6 @@ class ReconsideringAllocation:
     def __init__(self, policy: Mapping[str, Any] | AllocationPolicy) -> None:
         self.policy = build_policy(policy)
         self.parts = (self.policy,)
-
-    def check_rounds(self, rounds: int) -> None:
-        self.policy.check_rounds(rounds)
 
     def reconsiders(self, training: bool) -> bool:
         """Yes."""

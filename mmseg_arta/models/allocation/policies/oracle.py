@@ -10,12 +10,12 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .base import AllocationPolicy, Candidates, check_shares, reconsiders
+from .base import AllocationPolicy, Candidates, check_shares
 from .combined import build_policy
 
 
 @MODELS.register_module()
-class OracleAllocation:
+class OracleAllocation(AllocationPolicy):
     """True boundary shares in place of predicted scores, in some training batches (ARTA 4.3.3).
 
     A batch is drawn once, for all of its rounds and images; in distributed training every
@@ -37,12 +37,9 @@ class OracleAllocation:
         self.parts = (self.policy,)
         self._drawn = False
 
-    def check_rounds(self, rounds: int) -> None:
-        self.policy.check_rounds(rounds)
-
     def reconsiders(self, training: bool) -> bool:
         """What the inner policy says."""
-        return reconsiders(self.policy, training)
+        return self.policy.reconsiders(training)
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         if training and round_index == 0:

@@ -9,11 +9,11 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..segments import segment_counts, segment_top
-from .base import Candidates, check_length, check_shares, share_of
+from .base import AllocationPolicy, Candidates, check_length, check_shares, share_of
 
 
 @MODELS.register_module()
-class BatchRatioAllocation:
+class BatchRatioAllocation(AllocationPolicy):
     """A common share of the highest scores for the whole batch (DUPS 3.2.2, eq. 1 and 2).
 
     In training the share is the largest share of scores above the threshold of any
@@ -72,7 +72,7 @@ class BatchRatioAllocation:
 
 
 @MODELS.register_module()
-class FixedRatioAllocation:
+class FixedRatioAllocation(AllocationPolicy):
     """The same share of the highest scores in every image: ``K = floor(N * ratio)`` (DUPS 5).
 
     Args:
@@ -95,11 +95,8 @@ class FixedRatioAllocation:
 
 
 @MODELS.register_module()
-class FullAllocation:
+class FullAllocation(AllocationPolicy):
     """Every token in every round: dense grids of all patch sizes (DUPS table 4, ARTA 4.3.1)."""
-
-    def check_rounds(self, rounds: int) -> None:
-        """Any number of rounds will do."""
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         return torch.ones_like(candidates.scores, dtype=torch.bool)

@@ -9,11 +9,11 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..segments import segment_top
-from .base import Candidates, check_shares, share_of
+from .base import AllocationPolicy, Candidates, check_shares, share_of
 
 
 @MODELS.register_module()
-class RandomAllocation:
+class RandomAllocation(AllocationPolicy):
     """A share of the tokens drawn at random, falling linearly over training (DUPS appendix A).
 
     The share is that of all rounds. ``AllocationProgressHook`` tells the policy how far the
@@ -24,6 +24,8 @@ class RandomAllocation:
         schedule: share at the beginning and at the end of training.
         inference: share at inference; that of the end of training by default.
     """
+
+    scheduled = True
 
     def __init__(
         self, schedule: Sequence[float] = (1.0, 0.5), inference: float | None = None
@@ -38,9 +40,6 @@ class RandomAllocation:
         self.inference = self.schedule[1] if inference is None else float(inference)
         check_shares('RandomAllocation.inference', [self.inference])
         self.progress = 0.0
-
-    def check_rounds(self, rounds: int) -> None:
-        """Any number of rounds will do."""
 
     def set_progress(self, progress: float) -> None:
         """Set how far training is, 0 at its beginning and 1 at its end.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from .base import Candidates, check_length
+from .base import AllocationPolicy, Candidates, check_length
 
 
 @MODELS.register_module()
-class ThresholdAllocation:
+class ThresholdAllocation(AllocationPolicy):
     """Every token whose score exceeds the round's threshold, per image (ARTA 3.3.2, eq. 1).
 
     Args:
