@@ -13,12 +13,8 @@ from mmseg_arta.models.decode_heads.mask2former import (
     PixelDecoderOutput,
     PointPixelDecoder,
 )
-from mmseg_arta.models.decode_heads.mask2former.deform_layer import (
-    PointDeformAttention,
-    TokenPlaces,
-)
+from mmseg_arta.models.layers import PointDeformAttention, token_places
 from mmseg_arta.models.losses import ClassMasks, SetCriterion
-from mmseg_arta.ops import nearest_tokens_of_cells
 from mmseg_arta.structures import MixedTokens, TokenSet, offsets_from_lengths
 from tests.helpers import load_fixture
 
@@ -60,15 +56,7 @@ def test_deform_attention_with_gradients():
         token_set(value, places, 4, canvas, 'point')
         for value, places in zip(inputs['values'], inputs['poss'], strict=True)
     ]
-    nearest, first = [], 0
-    for level in levels:
-        nearest.append(nearest_tokens_of_cells(level, grid, 4).shifted(first))
-        first += len(level)
-    places = TokenPlaces(
-        torch.cat([level.centers() for level in levels]),
-        torch.cat([level.batch_index() for level in levels]),
-        torch.stack(nearest),
-    )
+    places = token_places(levels, canvas)
     layer = PointDeformAttention(
         config['d_model'], config['n_heads'], config['n_levels'], config['n_points'], floor=0.0,
         eps=config['eps'],

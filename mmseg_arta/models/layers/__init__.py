@@ -25,7 +25,6 @@ from .point_deform import (
     PointDeformBlock,
     TokenPlaces,
     init_deform_attention,
-    softmax_of_few,
     token_places,
 )
 from .row_blocks import by_rows
@@ -75,7 +74,6 @@ __all__ = [
     'pool_convs',
     'resize_positions',
     'sine_position',
-    'softmax_of_few',
     'split_images',
     'to_maps',
     'to_rows',
