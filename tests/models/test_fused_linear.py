@@ -21,9 +21,8 @@ from mmseg_arta.models.layers import (
     linear_add,
 )
 from mmseg_arta.models.layers.fused_linear import ROWS
-from tests.models.test_arta import NANO
-from tests.models.test_mask2former_dense import segmentor as dense_segmentor
-from tests.models.test_sparse_mask2former_head import segmentor
+from tests.builders import NANO, dense_segmentor
+from tests.builders import sparse_segmentor as segmentor
 
 needs_onednn = pytest.mark.skipif(
     not fused_linear._AVAILABLE, reason='oneDNN fuses on x86 processors only'

@@ -16,7 +16,7 @@ from mmseg_arta.models.decode_heads.mask2former import (
 from mmseg_arta.models.layers import PointDeformAttention, token_places
 from mmseg_arta.models.losses import ClassMasks, SetCriterion
 from mmseg_arta.structures import MixedTokens, TokenSet, offsets_from_lengths
-from tests.helpers import load_fixture
+from tests.helpers import close, load_fixture
 
 NAMES = ('res5', 'res4', 'res3', 'res2')
 SIZES = (32, 16, 8, 4)
@@ -25,11 +25,6 @@ SIZES = (32, 16, 8, 4)
 @cache
 def fixture(name):
     return load_fixture(f'mask2former/{name}.pt')
-
-
-def close(found, expected, tolerance=1e-4):
-    scale = float(expected.abs().max()) + 1e-6
-    torch.testing.assert_close(found / scale, expected / scale, atol=tolerance, rtol=0)
 
 
 def token_set(feats, places, patch_size, canvas, kind='patch'):

@@ -38,6 +38,18 @@ class Memory:
     slots: Tensor
     valid: Tensor
 
+    @classmethod
+    def of(cls, level: TokenSet, key: Tensor, value: Tensor) -> Memory:
+        """The tokens of a level with ``key`` and ``value (T, C)``."""
+        device = level.xy.device
+        # A compiler that knows a size to be at least two makes no special case for one.
+        least = 2 if torch.compiler.is_compiling() else 1
+        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
+        offsets = level.offsets.long()
+        valid = slot < offsets.diff()[:, None]
+        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
+        return cls(value, key, slots, valid)
+
     def padded(self, rows: Tensor) -> Tensor:
         """Packed ``(T, C)`` rows as ``(B, N, C)``, zero where there is no token."""
         rows = at_least_one(rows)
@@ -258,14 +270,7 @@ class MaskedTransformerDecoder(nn.Module):
     def _memory(self, number: int, level: TokenSet, canvas: tuple[int, int]) -> Memory:
         value = level.feats + self.level_embed.weight[number]
         key = value + token_positions(level, self.dim, canvas, self.normalize)
-        device = level.xy.device
-        # Sizes that a compiler cannot tell from one would be cases of their own.
-        least = 2 if torch.compiler.is_compiling() else 1
-        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
-        offsets = level.offsets.long()
-        valid = slot < offsets.diff()[:, None]
-        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
-        return Memory(value, key, slots, valid)
+        return Memory.of(level, key, value)
 
 
 def attention_mask(embed: Tensor, memory: Memory, center_feats: Tensor) -> Tensor:
