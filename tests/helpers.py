@@ -31,6 +31,12 @@ def load_fixture(name: str) -> dict[str, Any]:
     return loaded
 
 
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-4) -> None:
+    """Asserts that values agree up to ``tolerance`` of the largest expected one."""
+    scale = float(expected.abs().max()) + 1e-6
+    torch.testing.assert_close(found / scale, expected / scale, atol=tolerance, rtol=0)
+
+
 def raster_order(pos: torch.Tensor) -> torch.Tensor:
     """Row order ``(B, N)`` that sorts places ``(B, N, 2)`` by y, then x."""
     return (pos[..., 1].long() * 4096 + pos[..., 0].long()).argsort(1)

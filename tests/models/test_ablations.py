@@ -20,8 +20,8 @@ from mmseg_arta.models.layers import (
     TokenLayout,
     WindowAttention,
 )
-from tests.models.test_arta import NANO, Chequered
-from tests.models.test_sparse_mask2former_head import SMALL
+from tests.builders import NANO, SMALL_HEAD
+from tests.models.test_arta import Chequered
 
 STAGE1 = NANO | dict(refinement_depths=(1,))
 OPTIONS = [
@@ -186,7 +186,7 @@ def oracle_model(rate):
                     policy=dict(type='ThresholdAllocation', thresholds=(0.001,) * 3),
                 ),
             ),
-            decode_head=SMALL,
+            decode_head=SMALL_HEAD,
             auxiliary_head=dict(type='BoundaryScoreHead'),
             train_cfg=dict(),
             test_cfg=dict(mode='whole'),

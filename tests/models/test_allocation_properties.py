@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmseg_arta.models import ARTA, DUPS
 from mmseg_arta.models.allocation import TokenCosts, build_policy
-from tests.models.test_arta import NANO
+from tests.builders import NANO
 
 POLICIES = {
     'threshold': dict(type='ThresholdAllocation', thresholds=(0.0, 0.0, 0.0)),

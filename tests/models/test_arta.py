@@ -8,15 +8,8 @@ from mmseg.registry import MODELS
 
 from mmseg_arta.models import ARTA
 from mmseg_arta.models.allocation import ThresholdAllocation
+from tests.builders import NANO
 from tests.helpers import DATA
-
-NANO = dict(
-    dims=(32, 32, 16, 16),
-    num_heads=(2, 2, 2, 1),
-    allocation_depths=(1, 1, 1),
-    refinement_depths=(1, 1, 1, 1),
-    mlp_ratio=2.0,
-)
 
 
 def build(thresholds=(0.0, 0.0, 0.0), **options):

@@ -6,8 +6,7 @@ from mmengine.config import ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 
 from mmseg_arta.models import BatchedSlideEncoderDecoder
-from tests.models.test_mask2former_dense import segmentor as dense_segmentor
-from tests.models.test_sparse_mask2former_head import segmentor
+from tests.builders import dense_segmentor, sparse_segmentor
 
 
 def both(model, image, **test_cfg):
@@ -26,7 +25,7 @@ def both(model, image, **test_cfg):
 @pytest.mark.parametrize('sparse', [True, False], ids=['tokens', 'maps'])
 @torch.no_grad()
 def test_same_as_stock(sparse, at_once, sizes):
-    model = segmentor() if sparse else dense_segmentor(dict(type='grid'))
+    model = sparse_segmentor() if sparse else dense_segmentor(dict(type='grid'))
     expected, found, seen = both(
         model,
         torch.randn(2, 3, 70, 90),
@@ -41,7 +40,7 @@ def test_same_as_stock(sparse, at_once, sizes):
 @torch.no_grad()
 def test_image_smaller_than_a_window():
     expected, found, seen = both(
-        segmentor(), torch.randn(1, 3, 40, 90), crop_size=(64, 64), stride=(48, 48)
+        sparse_segmentor(), torch.randn(1, 3, 40, 90), crop_size=(64, 64), stride=(48, 48)
     )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert seen == [1, 1]
@@ -51,20 +50,20 @@ def test_image_smaller_than_a_window():
 def test_predictions_are_added_up_where_the_config_says():
     image = torch.randn(1, 3, 70, 90)
     expected, found, _ = both(
-        segmentor(), image, crop_size=(46, 40), stride=(30, 30), accumulate_on='cpu'
+        sparse_segmentor(), image, crop_size=(46, 40), stride=(30, 30), accumulate_on='cpu'
     )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     # No other device may be there; on the meta device only shapes are.
     windows = dict(crop_size=(46, 40), stride=(30, 30))
-    _, found, _ = both(segmentor(), image, **windows, accumulate_on='meta')
+    _, found, _ = both(sparse_segmentor(), image, **windows, accumulate_on='meta')
     assert found.device.type == 'meta' and found.shape == expected.shape
     with pytest.raises(ValueError, match=r"accumulate_on must name a device.*found 'disk'"):
-        both(segmentor(), image, **windows, accumulate_on='disk')
+        both(sparse_segmentor(), image, **windows, accumulate_on='disk')
 
 
 def test_bad_option_is_named():
     with pytest.raises(ValueError, match='windows_per_forward must be at least 1, found 0'):
-        model = segmentor()
+        model = sparse_segmentor()
         model.__class__ = BatchedSlideEncoderDecoder
         model.test_cfg = ConfigDict(
             mode='slide', crop_size=(8, 8), stride=(8, 8), windows_per_forward=0

@@ -9,7 +9,7 @@ from mmseg.registry import MODELS
 
 from mmseg_arta.models import ARTA, DUPS
 from mmseg_arta.models.allocation import BatchRatioAllocation
-from tests.models.test_arta import NANO
+from tests.builders import NANO
 
 CONFIGS = Path(__file__).parents[2] / 'configs/dups'
 

@@ -10,18 +10,18 @@ from mmseg_arta.models.decode_heads.mask2former import (
     PixelDecoderOutput,
     PointPixelDecoder,
 )
-from mmseg_arta.models.decode_heads.mask2former.cell_positions import (
-    LearnedCellPosition,
-    SineCellPosition,
-)
 from mmseg_arta.models.decode_heads.mask2former.mask_features import (
     CellTokens,
     Factor,
     MaskFeatures,
     central_cells,
 )
-from mmseg_arta.models.decode_heads.mask2former.positions import token_positions
-from mmseg_arta.models.decode_heads.mask2former.transformer_decoder import _allowed
+from mmseg_arta.models.decode_heads.mask2former.positions import (
+    LearnedCellPosition,
+    SineCellPosition,
+    token_positions,
+)
+from mmseg_arta.models.decode_heads.mask2former.transformer_decoder import Memory, attention_mask
 from mmseg_arta.models.layers import sine_position
 from mmseg_arta.structures import MixedTokens, TokenSet
 from tests.helpers import grid_tokens, some_tokens
@@ -223,12 +223,12 @@ def test_queries_always_have_something_to_look_at():
         (Factor(torch.tensor([[[2.0], [-2.0]]]), slice(0, 1), torch.zeros(2, 384).long()),),
         (16, 24),
     )
-    memory = transformer_decoder()._memory(0, level.with_feats(torch.randn(3, 8)), CANVAS)
+    memory = Memory.of(level, torch.randn(3, 8), torch.randn(3, 8))
     cells = central_cells(level, (16, 24))
-    found = _allowed(embed, memory, feats.means(cells[memory.slots], 1))
+    found = attention_mask(embed, memory, feats.means(cells[memory.slots], 1))
     assert found.all() and found.shape == (2, 2, 3)
     feats.factors[0].index[0, cells[1]] = 1
-    found = _allowed(embed, memory, feats.means(cells[memory.slots], 1))
+    found = attention_mask(embed, memory, feats.means(cells[memory.slots], 1))
     assert found[0].tolist() == [[True, False, True], [False, True, False]]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.config import ConfigDict
-from mmseg.registry import MODELS
 
 from mmseg_arta.models import SparseMask2FormerHead
 from mmseg_arta.models.decode_heads.mask2former import GridPixelDecoder, PointPixelDecoder
@@ -15,46 +13,16 @@ from mmseg_arta.models.decode_heads.mask2former.grid_pixel_decoder import (
     GridPlaces,
 )
 from mmseg_arta.structures import MixedTokens
+from tests.builders import dense_segmentor, samples
 from tests.helpers import grid_tokens, some_tokens
-from tests.models.test_sparse_mask2former_head import samples
 
 POINT = dict(type='point', mask_tokens='finest', project_same=True)
-
-
-def segmentor(pixel_decoder, test_cfg=None):
-    options = dict(num_layers=1, num_heads=2, hidden=32)
-    model = MODELS.build(
-        dict(
-            type='EncoderDecoder',
-            backbone=dict(
-                type='MixVisionTransformer',
-                embed_dims=8,
-                num_layers=[1, 1, 1, 1],
-                num_heads=[1, 1, 1, 1],
-                mlp_ratio=2,
-            ),
-            decode_head=dict(
-                type='SparseMask2FormerHead',
-                in_channels=(8, 8, 8, 8),
-                num_classes=5,
-                dim=32,
-                num_queries=8,
-                cell_position='none',
-                pixel_decoder={**pixel_decoder, **options},
-                transformer_decoder=dict(num_layers=3, num_heads=2, hidden=32),
-            ),
-            train_cfg=dict(),
-            test_cfg=test_cfg or dict(mode='whole'),
-        )
-    )
-    model.test_cfg = ConfigDict(model.test_cfg)
-    return model
 
 
 @pytest.mark.parametrize('pixel_decoder', [dict(type='grid'), POINT], ids=['grid', 'point'])
 @pytest.mark.parametrize('size', [(64, 64), (61, 50)], ids=str)
 def test_training_step_and_inference(pixel_decoder, size):
-    model = segmentor(pixel_decoder).train()
+    model = dense_segmentor(pixel_decoder).train()
     image = torch.randn(2, 3, *size)
     total, _ = model.parse_losses(model.loss(image, samples(size)))
     total.backward()
@@ -69,13 +37,13 @@ def test_training_step_and_inference(pixel_decoder, size):
 def test_slide_mode():
     # No multiple of 4: only the window's own size fits what its maps show.
     test_cfg = dict(mode='slide', crop_size=(46, 45), stride=(30, 30))
-    model = segmentor(dict(type='grid'), test_cfg).eval()
+    model = dense_segmentor(dict(type='grid'), test_cfg).eval()
     (found, _) = model.predict(torch.randn(2, 3, 70, 90), samples((70, 90)))
     assert found.seg_logits.data.shape == (5, 70, 90)
 
 
 def test_labels_larger_than_the_maps_are_an_error():
-    head = segmentor(dict(type='grid')).decode_head
+    head = dense_segmentor(dict(type='grid')).decode_head
     maps = [torch.randn(1, 8, side, side) for side in (16, 8, 4, 2)]
     with pytest.raises(ValueError, match=r'images are \(80, 64\).*cover \(64, 64\) pixels'):
         head.loss(maps, samples((80, 64), batch=1))

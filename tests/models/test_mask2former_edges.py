@@ -11,13 +11,15 @@ from mmengine.config import ConfigDict
 from mmseg_arta.models import ScoreTTAModel, SparseMask2FormerHead
 from mmseg_arta.models.losses import set_criterion
 from mmseg_arta.structures import MixedTokens
+from tests.builders import dense_segmentor, samples, sparse_segmentor
 from tests.helpers import some_tokens
-from tests.models.test_mask2former_dense import segmentor as dense_segmentor
-from tests.models.test_sparse_mask2former_head import samples, segmentor
 
 IGNORED = 255
 SIZE = (64, 64)
-BUILD = {'tokens': segmentor, 'maps': lambda **more: dense_segmentor(dict(type='grid'), **more)}
+BUILD = {
+    'tokens': sparse_segmentor,
+    'maps': lambda **more: dense_segmentor(dict(type='grid'), **more),
+}
 
 
 @pytest.fixture(params=['tokens', 'maps'])
@@ -92,7 +94,7 @@ def test_images_of_one_class(model):
 
 @torch.no_grad()
 def test_a_data_set_of_one_class():
-    model = segmentor(num_classes=1)
+    model = sparse_segmentor(num_classes=1)
     losses = model.loss(torch.randn(1, 3, *SIZE), samples(SIZE, classes=1, batch=1))
     assert all(value.isfinite() for value in losses.values())
     head = model.eval().decode_head
@@ -110,7 +112,7 @@ def test_a_data_set_of_one_class():
 
 
 def test_more_classes_in_an_image_than_queries_names_the_option():
-    model = segmentor(num_queries=4)
+    model = sparse_segmentor(num_queries=4)
     with pytest.raises(ValueError, match='shows 5 classes, but num_queries is 4'):
         model.loss(torch.randn(2, 3, *SIZE), samples(SIZE))
 
@@ -161,7 +163,7 @@ def first_image(level):
 
 
 def test_masks_are_averaged_over_ranks_and_never_fewer_than_one(monkeypatch):
-    model = segmentor().eval()
+    model = sparse_segmentor().eval()
     data, image = samples(SIZE), torch.randn(2, 3, *SIZE)
     counts = []
 
@@ -205,7 +207,7 @@ def test_odd_sizes_and_a_batch_of_one(kind, size):
 
 @torch.no_grad()
 def test_windows_without_fine_tokens():
-    model = segmentor(dict(mode='slide', crop_size=(48, 48), stride=(32, 32))).eval()
+    model = sparse_segmentor(dict(mode='slide', crop_size=(48, 48), stride=(32, 32))).eval()
     model.backbone.policy.thresholds = (2.0, 2.0, 2.0)  # scores are at most 1
     (found,) = model.predict(torch.randn(1, 3, 70, 90), samples((70, 90), batch=1))
     assert found.seg_logits.data.shape == (5, 70, 90) and found.seg_logits.data.isfinite().all()

@@ -13,14 +13,10 @@ from mmseg_arta.models.decode_heads.mask2former import (
     PixelDecoderOutput,
     PointPixelDecoder,
 )
-from mmseg_arta.models.decode_heads.mask2former.deform_layer import (
-    PointDeformAttention,
-    TokenPlaces,
-)
+from mmseg_arta.models.layers import PointDeformAttention, token_places
 from mmseg_arta.models.losses import ClassMasks, SetCriterion
-from mmseg_arta.ops import nearest_tokens_of_cells
 from mmseg_arta.structures import MixedTokens, TokenSet, offsets_from_lengths
-from tests.helpers import load_fixture
+from tests.helpers import close, load_fixture
 
 NAMES = ('res5', 'res4', 'res3', 'res2')
 SIZES = (32, 16, 8, 4)
@@ -29,11 +25,6 @@ SIZES = (32, 16, 8, 4)
 @cache
 def fixture(name):
     return load_fixture(f'mask2former/{name}.pt')
-
-
-def close(found, expected, tolerance=1e-4):
-    scale = float(expected.abs().max()) + 1e-6
-    torch.testing.assert_close(found / scale, expected / scale, atol=tolerance, rtol=0)
 
 
 def token_set(feats, places, patch_size, canvas, kind='patch'):
@@ -60,15 +51,7 @@ def test_deform_attention_with_gradients():
         token_set(value, places, 4, canvas, 'point')
         for value, places in zip(inputs['values'], inputs['poss'], strict=True)
     ]
-    nearest, first = [], 0
-    for level in levels:
-        nearest.append(nearest_tokens_of_cells(level, grid, 4).shifted(first))
-        first += len(level)
-    places = TokenPlaces(
-        torch.cat([level.centers() for level in levels]),
-        torch.cat([level.batch_index() for level in levels]),
-        torch.stack(nearest),
-    )
+    places = token_places(levels, canvas)
     layer = PointDeformAttention(
         config['d_model'], config['n_heads'], config['n_levels'], config['n_points'], floor=0.0,
         eps=config['eps'],

@@ -12,9 +12,8 @@ from mmengine.config import Config
 from mmseg.apis import init_model
 
 from mmseg_arta.checkpoints import convert_arta_backbone
-from tests.helpers import load_fixture
+from tests.helpers import close, load_fixture
 from tests.models.test_parity_backbone import compare
-from tests.models.test_parity_mask2former import close
 
 CONFIG = """
 custom_imports = dict(imports=['mmseg_arta'], allow_failed_imports=False)

@@ -9,8 +9,8 @@ from torch import nn
 
 from mmseg_arta.models.layers import row_blocks
 from mmseg_arta.models.layers.row_blocks import by_rows
-from tests.models.test_arta import NANO
-from tests.models.test_sparse_mask2former_head import segmentor
+from tests.builders import NANO
+from tests.builders import sparse_segmentor as segmentor
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from tests.models.test_sparse_mask2former_head import segmentor
+from tests.builders import sparse_segmentor
 
 
 def view(scores, **metainfo):
@@ -17,7 +17,7 @@ def view(scores, **metainfo):
 
 
 def model():
-    return MODELS.build(dict(type='ScoreTTAModel', module=segmentor()))
+    return MODELS.build(dict(type='ScoreTTAModel', module=sparse_segmentor()))
 
 
 def test_scores_are_averaged_as_they_are():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmseg_arta.models.losses import ClassMasks, HungarianMatcher, SetCriterion
-from mmseg_arta.models.losses.point_sampling import sample_maps, uncertain_points
+from mmseg_arta.models.losses.class_masks import sample_maps, uncertain_points
 
 CLASSES = 4
 

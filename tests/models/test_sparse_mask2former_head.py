@@ -2,52 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
-from mmengine.structures import PixelData
 from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 
 from mmseg_arta.models import SparseMask2FormerHead
 from mmseg_arta.structures import TokenMaps
-from tests.models.test_arta import NANO
-
-SMALL = dict(
-    type='SparseMask2FormerHead',
-    in_channels=NANO['dims'],
-    num_classes=5,
-    dim=16,
-    num_queries=8,
-    pixel_decoder=dict(num_layers=1, num_heads=2, hidden=32),
-    transformer_decoder=dict(num_layers=3, num_heads=2, hidden=32),
-)
-
-
-def segmentor(test_cfg=None, **head):
-    model = MODELS.build(
-        dict(
-            type='EncoderDecoder',
-            backbone=dict(
-                type='ARTA',
-                arch=NANO,
-                allocation=dict(type='ThresholdAllocation', thresholds=(0.0, 0.0, 0.0)),
-            ),
-            decode_head={**SMALL, **head},
-            auxiliary_head=dict(type='BoundaryScoreHead'),
-            train_cfg=dict(),
-            test_cfg=test_cfg or dict(mode='whole'),
-        )
-    )
-    model.test_cfg = ConfigDict(model.test_cfg)
-    return model
-
-
-def samples(size, classes=5, batch=2):
-    out = []
-    for _ in range(batch):
-        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size))
-        sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size)))
-        out.append(sample)
-    return out
+from tests.builders import SMALL_HEAD, samples, sparse_segmentor
 
 
 @pytest.mark.parametrize(
@@ -71,7 +30,7 @@ def test_published_parameter_counts(dims, pixels):
 
 @pytest.mark.parametrize('size', [(64, 96), (61, 90)], ids=str)
 def test_training_step(size):
-    model = segmentor().train()
+    model = sparse_segmentor().train()
     losses = model.loss(torch.randn(2, 3, *size), samples(size))
     names = [name for name in losses if name.startswith('decode.')]
     assert len(names) == 3 * 4
@@ -83,13 +42,13 @@ def test_training_step(size):
 
 
 def test_labels_of_another_size_are_an_error():
-    model = segmentor()
+    model = sparse_segmentor()
     with pytest.raises(ValueError, match=r'images are \(64, 64\).*labels \(32, 32\)'):
         model.loss(torch.randn(2, 3, 64, 64), samples((32, 32)))
 
 
 def test_the_canvas_beyond_the_image_has_no_label(monkeypatch):
-    model, seen = segmentor(), []
+    model, seen = sparse_segmentor(), []
     data = samples((61, 50))
     for sample in data:
         sample.gt_sem_seg.data.clamp_(min=1)
@@ -104,7 +63,7 @@ def test_the_canvas_beyond_the_image_has_no_label(monkeypatch):
 @pytest.mark.parametrize('size', [(64, 64), (61, 50)], ids=str)
 @torch.no_grad()
 def test_predicts_class_scores_of_the_image(size):
-    model = segmentor().eval()
+    model = sparse_segmentor().eval()
     image = torch.randn(2, 3, *size)
     tokens = model.extract_feat(image)
     found = model.decode_head.predict(tokens, [{}] * 2)
@@ -127,7 +86,7 @@ def test_predicts_class_scores_of_the_image(size):
 )
 @torch.no_grad()
 def test_stock_inference(test_cfg):
-    model = segmentor(test_cfg).eval()
+    model = sparse_segmentor(test_cfg).eval()
     (first, second) = model.predict(torch.randn(2, 3, 70, 90), samples((70, 90)))
     assert first.seg_logits.data.shape == (5, 70, 90)
     assert second.pred_sem_seg.data.shape == (1, 70, 90)
@@ -135,7 +94,7 @@ def test_stock_inference(test_cfg):
 
 
 def test_half_precision_training_step():
-    model = segmentor().train()
+    model = sparse_segmentor().train()
     with torch.autocast('cpu', torch.bfloat16):
         losses = model.loss(torch.randn(2, 3, 64, 64), samples((64, 64)))
     assert all(value.dtype == torch.float32 for value in losses.values())
@@ -151,7 +110,7 @@ def test_bad_options_and_inputs_are_named():
         SparseMask2FormerHead((8,) * 4, 5, align_corners=True)
     with pytest.raises(TypeError, match='unexpected keyword'):
         SparseMask2FormerHead((8,) * 4, 5, pixel_decoder=dict(layers=3))
-    head = MODELS.build(SMALL)
+    head = MODELS.build(SMALL_HEAD)
     with pytest.raises(TypeError, match='found the output of TokensToMaps: take that neck out'):
         head(TokenMaps([], None))
     with pytest.raises(TypeError, match='found dict'):
@@ -160,6 +119,6 @@ def test_bad_options_and_inputs_are_named():
         SparseMask2FormerHead((8,) * 4, 5, pixel_decoder='dots')
     with pytest.raises(ValueError, match="use pixel_decoder='grid'"):
         head([torch.zeros(1, 8, 8, 8)] * 4)
-    model = segmentor(patch_sizes=(64, 32, 16, 8))
+    model = sparse_segmentor(patch_sizes=(64, 32, 16, 8))
     with pytest.raises(ValueError, match=r'patch_sizes is \(64, .*levels of \(32, 16, 8, 4\)'):
         model.decode_head(model.extract_feat(torch.randn(1, 3, 64, 64)))

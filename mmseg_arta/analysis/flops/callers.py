@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import nn
 
 from ...models.decode_heads.mask2former.mask_features import MaskFeatures
-from ...models.decode_heads.mask2former.transformer_decoder import _allowed
+from ...models.decode_heads.mask2former.transformer_decoder import attention_mask
 
 
 class Caller(NamedTuple):
@@ -31,7 +31,7 @@ class Caller(NamedTuple):
     mask_step: bool
 
 
-_MASK_STEP: tuple[CodeType, ...] = (MaskFeatures._logits.__code__, _allowed.__code__)
+_MASK_STEP: tuple[CodeType, ...] = (MaskFeatures._logits.__code__, attention_mask.__code__)
 
 
 def module_paths(model: nn.Module) -> dict[int, str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...ops import at_patches, boundary_map, boundary_targets, patch_share
 from ...structures import AllocationRound, tokens_of
+from .data_samples import check_label_size, stack_labels
 
 _LOSSES = {'mse': F.mse_loss, 'mae': F.l1_loss}
 
@@ -77,12 +78,8 @@ class BoundaryScoreHead(BaseModule):
             ValueError: if labels and images differ in size.
         """
         tokens = tokens_of(inputs)
-        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
-        if tuple(labels.shape[1:]) != tokens.image_size:
-            raise ValueError(
-                f'BoundaryScoreHead: images are {tokens.image_size} (height, width), '
-                f'labels {tuple(labels.shape[1:])}'
-            )
+        labels = stack_labels(batch_data_samples)
+        check_label_size('BoundaryScoreHead', labels, tokens.image_size)
         edges = boundary_map(labels, self.ignore_index, self.ignore_as_class)
         seen = labels != self.ignore_index
         return {

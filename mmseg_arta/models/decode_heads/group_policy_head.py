@@ -11,6 +11,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from .data_samples import stack_labels
+
 _MIXED = ('different', 'border', 'ignore')
 
 
@@ -144,7 +146,7 @@ class GroupPolicyHead(BaseModule):
         train_cfg: Mapping[str, Any] | None = None,
     ) -> dict[str, Tensor]:
         """Mean cross-entropy per group size, against targets made from ``gt_sem_seg``."""
-        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        labels = stack_labels(batch_data_samples)
         patch = self.patch_size
         grid = (-(-labels.shape[1] // patch), -(-labels.shape[2] // patch))
         losses = {}

@@ -32,7 +32,6 @@ from .point_deform import (
     PointDeformBlock,
     TokenPlaces,
     init_deform_attention,
-    softmax_of_few,
     token_places,
 )
 from .row_blocks import by_rows
@@ -87,7 +86,6 @@ __all__ = [
     'pool_convs',
     'resize_positions',
     'sine_position',
-    'softmax_of_few',
     'split_images',
     'to_maps',
     'to_rows',

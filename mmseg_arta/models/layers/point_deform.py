@@ -14,7 +14,6 @@ from ...structures import FINEST_PATCH, TokenSet
 from .drop_path import DropPath
 from .layer_scale import layer_scale
 from .mlp import Mlp
-from .packed_block import PackedBlock
 
 
 def init_deform_attention(module: nn.Module) -> None:
@@ -36,16 +35,6 @@ def init_deform_attention(module: nn.Module) -> None:
         nn.init.zeros_(tensor)
     nn.init.xavier_uniform_(module.value.weight)
     nn.init.xavier_uniform_(module.proj.weight)
-
-
-def softmax_of_few(logits: Tensor) -> Tensor:
-    """Softmax of ``(..., N)`` over a short last dimension.
-
-    On a CPU PyTorch computes it number by number there, but many at a time over the first one.
-    """
-    if logits.device.type != 'cpu':
-        return logits.softmax(-1)
-    return logits.flatten(0, -2).t().contiguous().softmax(0).t().reshape(logits.shape)
 
 
 @dataclass(frozen=True)
@@ -104,19 +93,12 @@ class PointDeformAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         init_deform_attention(self)
 
-    def forward(
-        self, query: Tensor, x: Tensor, places: TokenPlaces, project: bool = True
-    ) -> Tensor:
-        """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``.
-
-        ``project=False`` leaves the last layer, ``proj``, out.
-        """
+    def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
+        """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
         shape = (self.num_heads, self.num_levels, self.num_points)
-
-        location = places.centers[:, None, None, None] + self.offsets(query).unflatten(
-            1, (*shape, 2)
-        )
-        weight = softmax_of_few(self.weights(query).unflatten(1, (self.num_heads, -1)))
+        offsets = self.offsets(query).unflatten(1, (*shape, 2))
+        location = places.centers[:, None, None, None] + offsets
+        weight = self.weights(query).unflatten(1, (self.num_heads, -1)).softmax(-1)
         out = point_deform_attention(
             self.value(x).unflatten(1, (self.num_heads, -1)),
             places.centers,
@@ -128,7 +110,7 @@ class PointDeformAttention(nn.Module):
             self.floor,
             self.eps,
         )
-        return self.proj(out.flatten(1)) if project else out.flatten(1)
+        return self.proj(out.flatten(1))
 
 
 def token_places(
@@ -141,7 +123,7 @@ def token_places(
         canvas: ``(height, width)`` in pixels.
         num_neighbors: tokens that a sample is interpolated from.
     """
-    grid = (canvas[0] // FINEST_PATCH, canvas[1] // FINEST_PATCH)
+    grid = (-(-canvas[0] // FINEST_PATCH), -(-canvas[1] // FINEST_PATCH))
     nearest, first = [], 0
     for level in levels:
         nearest.append(nearest_tokens_of_cells(level, grid, num_neighbors).shifted(first))
@@ -153,7 +135,7 @@ def token_places(
     )
 
 
-class PointDeformBlock(PackedBlock):
+class PointDeformBlock(nn.Module):
     """Pre-norm transformer block with :class:`PointDeformAttention` (ARTA table 5).
 
     Args:
@@ -185,6 +167,7 @@ class PointDeformBlock(PackedBlock):
 
     def forward(self, x: Tensor, places: TokenPlaces, position: Tensor) -> Tensor:
         """``x`` and ``position (V, C)``, levels laid end to end, to ``(V, C)``."""
+        batch, images = places.batch, places.nearest.shape[1]
         y = self.norm1(x)
-        attended = self.attn(y + position, y, places, project=False)
-        return self._finish(x, attended, places.batch, places.nearest.shape[1])
+        x = x + self.drop_path(self.scale1(self.attn(y + position, y, places)), batch, images)
+        return x + self.drop_path(self.scale2(self.mlp(self.norm2(x))), batch, images)

@@ -2,7 +2,6 @@
 
 from .atm_loss import ATMLoss
 from .class_masks import ClassMasks
-from .matcher import HungarianMatcher, Matches
-from .set_criterion import SetCriterion
+from .set_criterion import HungarianMatcher, Matches, SetCriterion
 
 __all__ = ['ATMLoss', 'ClassMasks', 'HungarianMatcher', 'Matches', 'SetCriterion']

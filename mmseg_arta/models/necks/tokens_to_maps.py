@@ -75,11 +75,11 @@ class TokensToMaps(BaseModule):
         Args:
             tokens: of a sparse backbone; patches of the coarsest level cover the canvas.
         """
-        found = tuple(level.feats.shape[1] for level in tokens.levels)
-        if found != self.in_channels:
+        channels = tuple(level.feats.shape[1] for level in tokens.levels)
+        if channels != self.in_channels:
             raise ValueError(
                 f'TokensToMaps.in_channels is {self.in_channels}, but the backbone '
-                f'gives levels with {found} channels (coarse to fine)'
+                f'gives levels with {channels} channels (coarse to fine)'
             )
         kinds = {level.kind for level in tokens.levels}
         if kinds != {self.kind}:

@@ -1,4 +1,4 @@
-"""What the stock segmentors cannot do."""
+"""Segmentors for what the stock ones cannot do."""
 
 from .batched_slide import BatchedSlideEncoderDecoder
 from .group_policy import GroupPolicySegmentor

@@ -56,10 +56,10 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
         total = inputs.new_zeros((batch, self.out_channels, height, width), device=device)
         count = inputs.new_zeros((1, 1, height, width), device=device)
         for first in range(0, len(windows), at_once):
-            some = windows[first : first + at_once]
-            crops = torch.cat([inputs[:, :, y, x] for y, x in some])
-            found = self.encode_decode(crops, metas * len(some)).to(device)
-            for (y, x), scores in zip(some, found.split(batch), strict=True):
+            group = windows[first : first + at_once]
+            crops = torch.cat([inputs[:, :, y, x] for y, x in group])
+            predictions = self.encode_decode(crops, metas * len(group)).to(device)
+            for (y, x), scores in zip(group, predictions.split(batch), strict=True):
                 total[:, :, y, x] += scores
                 count[:, :, y, x] += 1
         return total.div_(count)

@@ -43,8 +43,8 @@ class GroupPolicySegmentor(EncoderDecoder):
         scores = self.decode_head.predict(self.extract_feat(inputs), metas, self.test_cfg)
         smallest = scores[min(scores)]
         for number, sample in enumerate(data_samples):
-            found = {size: maps[number] for size, maps in scores.items()}
-            sample.set_field(found, 'group_scores', dtype=dict)
+            of_image = {size: maps[number] for size, maps in scores.items()}
+            sample.set_field(of_image, 'group_scores', dtype=dict)
             shape = sample.metainfo.get('ori_shape', inputs.shape[2:])[:2]
             sure = (smallest[number] > 0.5).float()[None, None]
             whole = F.interpolate(sure, shape) if sure.numel() else sure.new_zeros((1, 1, *shape))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...ops import boundary_map, patch_share
+from ..decode_heads.data_samples import stack_labels
 from .batched_slide import BatchedSlideEncoderDecoder
 
 # Patch sizes whose tokens the three allocation rounds decide about.
@@ -44,7 +44,7 @@ class OracleEncoderDecoder(BatchedSlideEncoderDecoder):
             inputs: ``(B, 3, H, W)`` images.
             data_samples: samples with ``gt_sem_seg`` of the images' size.
         """
-        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in data_samples])
+        labels = stack_labels(data_samples)
         edges = boundary_map(labels, self.ignore_index, self.ignore_as_class)
         self._boundary_scores = [patch_share(edges, size) for size in _PATCH_SIZES]
         try:

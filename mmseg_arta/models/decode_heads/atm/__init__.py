@@ -1,12 +1,8 @@
 """Attention-to-mask heads: SegViT, its Shrunk variant, and DToP's and STEP's."""
 
-from .attention import AttentionToMask
 from .base import ATMBase
-from .decoder import ATMDecoder, ATMLayer
-from .halting_head import HaltingATMHead
-from .head import ATMHead
-from .shrunk_head import ShrunkATMHead
-from .token_classifier import ATMTokenClassifier
+from .decoder import ATMDecoder, ATMLayer, AttentionToMask
+from .heads import ATMHead, ATMTokenClassifier, HaltingATMHead, ShrunkATMHead
 
 __all__ = [
     'ATMBase',

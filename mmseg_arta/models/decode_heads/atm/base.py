@@ -14,6 +14,7 @@ from ....structures import MixedTokens
 from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
+from ..data_samples import check_label_size, input_size, stack_labels
 
 #: Class logits ``(B, Q, K)`` and mask logits ``(T, Q)`` of a prediction.
 Prediction = tuple[Tensor, Tensor]
@@ -95,8 +96,8 @@ class ATMBase(BaseModule):
             class logits ``(B, Q, K)`` and mask logits ``(B, Q, rows, columns)`` at the patches.
         """
         tokens = self.tokens(inputs)
-        found = self.predictions(tokens)
-        return [item[0] for item in found], [tokens.layout.to_cells(item[1]) for item in found]
+        class_logits, mask_logits = zip(*self.predictions(tokens), strict=True)
+        return list(class_logits), [tokens.layout.to_cells(logits) for logits in mask_logits]
 
     def loss(
         self,
@@ -114,14 +115,10 @@ class ATMBase(BaseModule):
         Raises:
             ValueError: if labels and images differ in size.
         """
-        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        labels = stack_labels(batch_data_samples)
         size = (labels.shape[1], labels.shape[2])
         tokens = self.tokens(inputs, size)
-        if size != tokens.layout.image_size:
-            raise ValueError(
-                f'{type(self).__name__}: images are {tokens.layout.image_size} (height, width), '
-                f'labels {size}'
-            )
+        check_label_size(type(self).__name__, labels, tokens.layout.image_size)
         class_logits, maps = self.forward(tokens)
         return self.criterion(class_logits, maps, labels, tokens.layout.patch_size)
 
@@ -141,7 +138,10 @@ class ATMBase(BaseModule):
                 maps, is the images' size behind maps; tokens know it themselves.
             test_cfg: unused.
         """
-        tokens = self.tokens(inputs, self._input_size(inputs, batch_img_metas))
+        size = None
+        if not isinstance(inputs, ReducedTokens):
+            size = input_size(inputs[0].shape[2:], self.patch_size, batch_img_metas)
+        tokens = self.tokens(inputs, size)
         class_logits, mask_logits = self.predictions(tokens)[-1]
         masks = self.probabilities(tokens.layout.to_cells(mask_logits), tokens.layout)
         share = class_logits.softmax(-1)
@@ -192,20 +192,6 @@ class ATMBase(BaseModule):
             ActiveTokens(to_rows(maps).flatten(0, 1), None, layout.lengths) for maps in inputs
         )
         return ReducedTokens(layout, stages)
-
-    def _input_size(
-        self, inputs: object, metas: Sequence[Mapping[str, Any]]
-    ) -> tuple[int, int] | None:
-        """Height and width of what the backbone was given, if the samples tell."""
-        if isinstance(inputs, ReducedTokens) or not metas:
-            return None
-        for key in ('pad_shape', 'img_shape'):
-            # In slide mode stock code writes the window's size into the first img_shape.
-            size = tuple(metas[0].get(key, ())[:2])
-            cells = tuple(-(-side // self.patch_size) for side in size)
-            if size and cells == tuple(inputs[0].shape[2:]):
-                return size
-        return None
 
     @staticmethod
     def log_areas(layout: TokenLayout) -> Tensor | None:

@@ -2,7 +2,8 @@
 
 from .grid_pixel_decoder import GridPixelDecoder
 from .head import SparseMask2FormerHead
-from .pixel_decoder import PixelDecoderOutput, PointPixelDecoder
+from .pixel_decoder import PixelDecoderOutput
+from .point_pixel_decoder import PointPixelDecoder
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The standard pixel decoder, for dense maps."""
+"""The grid pixel decoder: that of Mask2Former as published, on dense maps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import MixedTokens, TokenSet
-from ...layers import softmax_of_few, to_maps, to_rows
-from .deform_layer import DeformEncoderLayer, init_deform_attention
-from .pixel_decoder import PixelDecoderOutput
+from ...layers import init_deform_attention, to_maps, to_rows
+from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
 from .positions import Normalize, check_normalize, token_positions
 
+# Groups of the group norms.
 _GROUPS = 32
 
 
@@ -58,33 +58,27 @@ class GridDeformAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         init_deform_attention(self)
 
-    def forward(self, query: Tensor, x: Tensor, places: GridPlaces, project: bool = True) -> Tensor:
-        """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``.
-
-        ``project=False`` leaves the last layer, ``proj``, out.
-        """
+    def forward(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
+        """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``."""
         batch, cells, dim = x.shape
         heads, shape = self.num_heads, (self.num_levels, self.num_points)
-        # Cells last, which is the order in which everything below reads and writes.
+        # Cells last, which is the order in which grid_sample reads and writes.
         offsets = self.offsets(query).unflatten(2, (heads, *shape, 2)).permute(3, 0, 2, 4, 1, 5)
-        weight = softmax_of_few(self.weights(query).unflatten(2, (heads, -1)))
+        weight = self.weights(query).unflatten(2, (heads, -1)).softmax(-1)
         weight = weight.unflatten(3, shape).permute(3, 0, 2, 4, 1).flatten(1, 2)  # (L, B H, P, N)
         value = self.value(x).transpose(1, 2).reshape(batch * heads, dim // heads, cells)
-        parts = value.split([rows * cols for rows, cols in places.sizes], 2)
-        # A CPU takes one point at a time: large tensors are handed out and cleared anew each time.
-        points = 1 if x.device.type == 'cpu' else self.num_points
+        levels = value.split([rows * cols for rows, cols in places.sizes], 2)
         out = value.new_zeros(value.shape)
-        for part, size, offset, share in zip(parts, places.sizes, offsets, weight, strict=True):
+        for level, size, offset, share in zip(levels, places.sizes, offsets, weight, strict=True):
             # In half cells, as grid_sample counts from -1 to 1.
             half = offset.new_tensor([size[1] / 2, size[0] / 2])
-            where = (places.centers * 2 - 1 + offset / half).flatten(0, 1)  # (B H, P, N, 2)
-            maps = part.unflatten(2, size)
-            for near, factor in zip(where.split(points, 1), share.split(points, 1), strict=True):
-                samples = F.grid_sample(maps, near, align_corners=False)  # (B H, C, points, N)
-                for sample, scale in zip(samples.unbind(2), factor.unbind(1), strict=True):
-                    out = torch.addcmul(out, sample, scale[:, None])
-        out = out.view(batch, dim, cells).transpose(1, 2)
-        return self.proj(out) if project else out
+            location = (places.centers * 2 - 1 + offset / half).flatten(0, 1)  # (B H, P, N, 2)
+            maps = level.unflatten(2, size)
+            samples = F.grid_sample(maps, location, align_corners=False)  # (B H, C, P, N)
+            # Point by point: the product of all would be another tensor of that size.
+            for sample, scale in zip(samples.unbind(2), share.unbind(1), strict=True):
+                out = torch.addcmul(out, sample, scale[:, None])
+        return self.proj(out.view(batch, dim, cells).transpose(1, 2))
 
 
 class GridPixelDecoder(nn.Module):
@@ -101,8 +95,7 @@ class GridPixelDecoder(nn.Module):
         num_heads: attention heads.
         num_points: samples per map and head.
         hidden: channels inside the feed-forward networks.
-        normalize: see
-            :func:`~mmseg_arta.models.decode_heads.mask2former.positions.token_positions`.
+        normalize: see :func:`~.positions.token_positions`.
 
     Raises:
         ValueError: for fewer than two levels or an option that does not fit.
@@ -123,11 +116,7 @@ class GridPixelDecoder(nn.Module):
         normalize: Normalize = 'canvas',
     ) -> None:
         super().__init__()
-        if len(in_channels) < 2:
-            raise ValueError(
-                f'GridPixelDecoder.in_channels must name at least two levels, '
-                f'found {list(in_channels)}'
-            )
+        check_levels('GridPixelDecoder', in_channels)
         if dim % _GROUPS:
             raise ValueError(f'GridPixelDecoder.dim must be a multiple of {_GROUPS}, found {dim}')
         check_normalize(normalize)
@@ -163,12 +152,7 @@ class GridPixelDecoder(nn.Module):
         Raises:
             ValueError: if levels or channels do not fit, or a level lacks tokens.
         """
-        found = tuple(level.feats.shape[1] for level in tokens.levels)
-        if found != self.in_channels:
-            raise ValueError(
-                f'GridPixelDecoder.in_channels is {self.in_channels}, but the backbone gives '
-                f'levels with {found} channels (coarse to fine)'
-            )
+        check_channels('GridPixelDecoder', self.in_channels, tokens)
         with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
             maps = [_to_map(level) for level in tokens.levels]
             coarse = self._encode(maps[:-1], tokens.levels[:-1], tokens.canvas)
@@ -178,8 +162,8 @@ class GridPixelDecoder(nn.Module):
             finest = self.out_conv(self.lateral(maps[-1]) + above)
             feats = to_rows(self.mask_proj(finest)).flatten(0, 1)
         memory = tuple(
-            level.with_feats(to_rows(found).flatten(0, 1))
-            for level, found in zip(tokens.levels[:-1], coarse, strict=True)
+            level.with_feats(to_rows(feature_map).flatten(0, 1))
+            for level, feature_map in zip(tokens.levels[:-1], coarse, strict=True)
         )
         last = tokens.levels[-1].with_feats(to_rows(finest).flatten(0, 1))
         return PixelDecoderOutput(memory, (last,), feats, tokens.canvas, tokens.image_size)
@@ -187,29 +171,34 @@ class GridPixelDecoder(nn.Module):
     def _encode(
         self, maps: Sequence[Tensor], levels: Sequence[TokenSet], canvas: tuple[int, int]
     ) -> list[Tensor]:
-        batch = maps[0].shape[0]
-        x, position, centers = [], [], []
-        for number, (proj, cells, level) in enumerate(
-            zip(self.input_proj, maps, levels, strict=True)
-        ):
-            x.append(to_rows(proj(cells)))
-            own = token_positions(level, self.dim, canvas, self.normalize)
-            position.append(own.view(batch, -1, self.dim) + self.level_embed[number])
-            rows, cols = level.grid
-            ys = (torch.arange(rows, device=cells.device) + 0.5) / rows
-            xs = (torch.arange(cols, device=cells.device) + 0.5) / cols
-            yy, xx = torch.meshgrid(ys, xs, indexing='ij')
-            centers.append(torch.stack((xx, yy), -1).flatten(0, 1))
+        """Coarse maps after the deformable encoder layers."""
+        batch, device = maps[0].shape[0], maps[0].device
         sizes = tuple(level.grid for level in levels)
-        places = GridPlaces(torch.cat(centers), sizes)
-        rows, where = torch.cat(x, 1), torch.cat(position, 1)
+        x = [to_rows(proj(m)) for proj, m in zip(self.input_proj, maps, strict=True)]
+        position = [
+            token_positions(level, self.dim, canvas, self.normalize).view(batch, -1, self.dim)
+            + embed
+            for level, embed in zip(levels, self.level_embed, strict=True)
+        ]
+        places = GridPlaces(torch.cat([_cell_centers(size, device) for size in sizes]), sizes)
+        rows, row_position = torch.cat(x, 1), torch.cat(position, 1)
         for layer in self.layers:
-            rows = layer(rows, where, places)
+            rows = layer(rows, row_position, places)
         parts = rows.split([height * width for height, width in sizes], 1)
         return [to_maps(part, size) for part, size in zip(parts, sizes, strict=True)]
 
 
+def _cell_centers(size: tuple[int, int], device: torch.device) -> Tensor:
+    """Centres ``(rows * columns, 2)`` of a map's cells, the map being the unit square."""
+    rows, cols = size
+    ys = (torch.arange(rows, device=device) + 0.5) / rows
+    xs = (torch.arange(cols, device=device) + 0.5) / cols
+    yy, xx = torch.meshgrid(ys, xs, indexing='ij')
+    return torch.stack((xx, yy), -1).flatten(0, 1)
+
+
 def _to_map(level: TokenSet) -> Tensor:
+    """A level that has all its tokens as a map ``(B, C, rows, columns)`` float32."""
     rows, cols = level.grid
     if any(length != rows * cols for length in level.lengths):
         raise ValueError(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
@@ -15,8 +14,9 @@ from torch import Tensor
 from ....ops import class_scores
 from ....structures import MixedTokens, TokenMaps, TokenSet
 from ...losses import SetCriterion
+from ..data_samples import check_label_size, input_size, stack_labels
 from .grid_pixel_decoder import GridPixelDecoder
-from .pixel_decoder import PointPixelDecoder
+from .point_pixel_decoder import PointPixelDecoder
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
 #: Score from which on a pixel is of the class, if there is but one.
@@ -121,9 +121,9 @@ class SparseMask2FormerHead(BaseModule):
             the finest patch size, rounded up.
         """
         tokens = self._tokens(inputs)
-        found = self._predictions(tokens)
-        maps = [self._maps(found, number, tokens) for number in range(len(found.mask_embeds))]
-        return list(found.class_logits), maps
+        queries = self._predictions(tokens)
+        maps = [self._maps(queries, number, tokens) for number in range(len(queries.mask_embeds))]
+        return list(queries.class_logits), maps
 
     def loss(
         self,
@@ -141,13 +141,9 @@ class SparseMask2FormerHead(BaseModule):
         Raises:
             ValueError: if labels and images differ in size.
         """
-        labels = torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in batch_data_samples])
+        labels = stack_labels(batch_data_samples)
         tokens = self._tokens(inputs, tuple(labels.shape[1:]))
-        if tuple(labels.shape[1:]) != tokens.image_size:
-            raise ValueError(
-                f'SparseMask2FormerHead: images are {tokens.image_size} (height, width), '
-                f'labels {tuple(labels.shape[1:])}'
-            )
+        check_label_size('SparseMask2FormerHead', labels, tokens.image_size)
         class_logits, maps = self.forward(tokens)
         size = tokens.levels[-1].patch_size
         height, width = maps[0].shape[2] * size, maps[0].shape[3] * size
@@ -172,11 +168,14 @@ class SparseMask2FormerHead(BaseModule):
                 maps, is the images' size behind dense maps; tokens know it themselves.
             test_cfg: unused.
         """
-        tokens = self._tokens(inputs, self._input_size(inputs, batch_img_metas))
-        found = self._predictions(tokens)
-        classes = found.class_logits[-1].float().softmax(-1)[..., :-1]
+        size = None
+        if not isinstance(inputs, MixedTokens):
+            size = input_size(inputs[0].shape[2:], self.patch_sizes[-1], batch_img_metas)
+        tokens = self._tokens(inputs, size)
+        queries = self._predictions(tokens)
+        classes = queries.class_logits[-1].float().softmax(-1)[..., :-1]
         # Sums over queries, and over windows afterwards, need more digits than half precision has.
-        masks = self._maps(found, -1, tokens).float()
+        masks = self._maps(queries, -1, tokens).float()
         return class_scores(classes, masks, tokens.levels[-1].patch_size, tokens.image_size)
 
     def _tokens(self, inputs: object, image_size: Sequence[int] | None = None) -> MixedTokens:
@@ -219,20 +218,6 @@ class SparseMask2FormerHead(BaseModule):
             )
         return MixedTokens(levels, (height, width), canvas)
 
-    def _input_size(
-        self, inputs: object, metas: Sequence[Mapping[str, Any]]
-    ) -> tuple[int, int] | None:
-        """Height and width of what the backbone was given, if the samples tell."""
-        if isinstance(inputs, MixedTokens) or not metas:
-            return None
-        for key in ('pad_shape', 'img_shape'):
-            # In slide mode stock code writes the window's size into the first img_shape.
-            size = tuple(metas[0].get(key, ())[:2])
-            cells = tuple(-(-side // self.patch_sizes[-1]) for side in size)
-            if size and cells == tuple(inputs[0].shape[2:]):
-                return size
-        return None
-
     def _predictions(self, tokens: MixedTokens) -> QueryPredictions:
         sizes = tuple(level.patch_size for level in tokens.levels)
         if sizes != self.patch_sizes:
@@ -243,8 +228,8 @@ class SparseMask2FormerHead(BaseModule):
         return self.transformer_decoder(self.pixel_decoder(tokens))
 
     @staticmethod
-    def _maps(found: QueryPredictions, number: int, tokens: MixedTokens) -> Tensor:
+    def _maps(queries: QueryPredictions, number: int, tokens: MixedTokens) -> Tensor:
         """Mask logits of one prediction, without the canvas' padding."""
         size = tokens.levels[-1].patch_size
         height, width = (-(-side // size) for side in tokens.image_size)
-        return found.mask_logits(number)[:, :, :height, :width]
+        return queries.mask_logits(number)[:, :, :height, :width]

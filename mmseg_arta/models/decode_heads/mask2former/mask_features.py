@@ -85,8 +85,8 @@ class MaskFeatures:
             first = torch.arange(tables, device=rows.device)[:, None] * length
             index = (factor.index + first).expand(batch, -1)
             for cell in cells.unbind(2):
-                found = rows.index_select(0, index.gather(1, cell).flatten())
-                out[..., factor.channels] += found.unflatten(0, cell.shape)
+                taken = rows.index_select(0, index.gather(1, cell).flatten())
+                out[..., factor.channels] += taken.unflatten(0, cell.shape)
         return out / cells.shape[2]
 
     def dense(self, channels: int) -> Tensor:

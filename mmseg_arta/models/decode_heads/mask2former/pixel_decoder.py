@@ -1,28 +1,15 @@
-"""Pixel decoder on irregular tokens."""
+"""What the pixel decoders have in common: their encoder layer and what they return."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....ops import (
-    inverse_distance_weights,
-    nearest_tokens,
-    nearest_tokens_of_cells,
-    neighborhood_merge,
-)
-from ....structures import MixedTokens, TokenSet, at_least_one
-from ...layers import by_rows
-from .deform_layer import DeformEncoderLayer, PointDeformAttention, TokenPlaces
-from .point_conv import PointConv
-from .positions import Normalize, check_normalize, grid_of, token_positions
-
-_SAMPLE_TOKENS = 4
-_CONV_TOKENS = 9
+from ....structures import MixedTokens, TokenSet
 
 
 @dataclass(frozen=True)
@@ -44,152 +31,44 @@ class PixelDecoderOutput:
     image_size: tuple[int, int]
 
 
-class PointPixelDecoder(nn.Module):
-    """Aligns token levels: deformable encoder on the coarse levels, PointConv on the finest.
-
-    Every level is projected to ``dim`` channels; encoder layers sample all coarse levels
-    (AFF 4.1); the finest level adds what it interpolates from its 4 nearest tokens of the next
-    coarser one and passes a PointConv over its 9 nearest tokens (ARTA 3.5). Levels may be empty,
-    and images may have any number of tokens. Computes in float32, also under autocast:
-    sampling places need more digits than half precision has.
+class DeformEncoderLayer(nn.Module):
+    """Post-norm transformer layer with deformable attention (Deformable DETR, AFF 4.1).
 
     Args:
-        in_channels: channels of the levels, coarse to fine.
-        dim: channels inside.
-        mask_dim: channels of the mask features.
-        num_layers: encoder layers.
-        num_heads: attention heads.
-        num_points: samples per level and head.
-        hidden: channels inside the feed-forward networks.
-        mask_tokens: whose mask features to compute: 'all' tokens' (ARTA), or those of the
-            'finest' level (AFF, where it covers the canvas).
-        project_same: give a coarse level that has ``dim`` channels already a linear layer
-            too (AFF), not only a LayerNorm (ARTA).
-        normalize: how positions are normalised, see
-            :func:`~mmseg_arta.models.decode_heads.mask2former.positions.token_positions`.
-        floor, eps: of the interpolation, see :func:`mmseg_arta.ops.inverse_distance_weights`.
-
-    Raises:
-        ValueError: for fewer than two levels or an unknown option.
+        dim: channels.
+        hidden: channels inside the feed-forward network.
+        attn: the attention, called with queries, values and where they are.
     """
 
-    def __init__(
-        self,
-        in_channels: Sequence[int],
-        dim: int = 256,
-        mask_dim: int = 256,
-        num_layers: int = 6,
-        num_heads: int = 8,
-        num_points: int = 4,
-        hidden: int = 1024,
-        mask_tokens: str = 'all',
-        project_same: bool = False,
-        normalize: Normalize = 'canvas',
-        floor: float = 0.01,
-        eps: float = 1e-6,
-    ) -> None:
+    def __init__(self, dim: int, hidden: int, attn: nn.Module) -> None:
         super().__init__()
-        if len(in_channels) < 2:
-            raise ValueError(
-                f'PointPixelDecoder.in_channels must name at least two levels, '
-                f'found {list(in_channels)}'
-            )
-        if mask_tokens not in ('all', 'finest'):
-            raise ValueError(
-                f"PointPixelDecoder.mask_tokens must be 'all' or 'finest', found {mask_tokens!r}"
-            )
-        check_normalize(normalize)
-        self.in_channels = tuple(in_channels)
-        self.dim, self.mask_tokens, self.normalize = dim, mask_tokens, normalize
-        self.floor, self.eps = floor, eps
-        coarse = self.in_channels[:-1]
-        self.input_proj = nn.ModuleList(_projection(c, dim, project_same) for c in coarse)
-        self.level_embed = nn.Parameter(torch.randn(len(coarse), dim))
-        self.layers = nn.ModuleList(
-            DeformEncoderLayer(
-                dim,
-                hidden,
-                PointDeformAttention(dim, num_heads, len(coarse), num_points, floor=floor, eps=eps),
-            )
-            for _ in range(num_layers)
+        self.attn = attn
+        self.norm1 = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        for layer in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, x: Tensor, position: Tensor, places: Any) -> Tensor:
+        """``x`` and ``position (..., C)`` to ``(..., C)``; ``places`` is what ``attn`` takes."""
+        x = self.norm1(x + self.attn(x + position, x, places))
+        return self.norm2(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
+
+
+def check_levels(name: str, in_channels: Sequence[int]) -> None:
+    """Raises ValueError if ``in_channels`` of the class ``name`` names fewer than two levels."""
+    if len(in_channels) < 2:
+        raise ValueError(
+            f'{name}.in_channels must name at least two levels, found {list(in_channels)}'
         )
-        self.lateral = _projection(self.in_channels[-1], dim, True)
-        self.point_conv = PointConv(dim, dim)
-        self.out_norm = nn.LayerNorm(dim)
-        self.mask_proj = nn.Linear(dim, mask_dim)
-        nn.init.xavier_uniform_(self.point_conv.proj.weight)
-        nn.init.xavier_uniform_(self.mask_proj.weight)
 
-    def forward(self, tokens: MixedTokens) -> PixelDecoderOutput:
-        """Decode a batch.
 
-        Raises:
-            ValueError: if the tokens do not have the levels and channels of ``in_channels``.
-        """
-        found = tuple(level.feats.shape[1] for level in tokens.levels)
-        if found != self.in_channels:
-            raise ValueError(
-                f'PointPixelDecoder.in_channels is {self.in_channels}, but the backbone gives '
-                f'levels with {found} channels (coarse to fine)'
-            )
-        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
-            levels = [level.with_feats(level.feats.float()) for level in tokens.levels]
-            memory = self._encode(levels[:-1], tokens.canvas)
-            finest = self._fuse(levels[-1], memory[-1])
-            chosen = (*memory, finest) if self.mask_tokens == 'all' else (finest,)
-            feats = self.mask_proj(torch.cat([level.feats for level in chosen]))
-        return PixelDecoderOutput(memory, chosen, feats, tokens.canvas, tokens.image_size)
-
-    def _encode(self, levels: Sequence[TokenSet], canvas: tuple[int, int]) -> tuple[TokenSet, ...]:
-        x = torch.cat(
-            [proj(level.feats) for proj, level in zip(self.input_proj, levels, strict=True)]
+def check_channels(name: str, in_channels: Sequence[int], tokens: MixedTokens) -> None:
+    """Raises ValueError if the levels of ``tokens`` do not have the channels ``in_channels``."""
+    channels = tuple(level.feats.shape[1] for level in tokens.levels)
+    if channels != tuple(in_channels):
+        raise ValueError(
+            f'{name}.in_channels is {tuple(in_channels)}, but the backbone gives '
+            f'levels with {channels} channels (coarse to fine)'
         )
-        position = torch.cat(
-            [
-                token_positions(level, self.dim, canvas, self.normalize) + embed
-                for level, embed in zip(levels, self.level_embed, strict=True)
-            ]
-        )
-        places = _places(levels, grid_of(canvas))
-        for layer in self.layers:
-            x = layer(x, position, places)
-        parts = x.split([len(level) for level in levels])
-        return tuple(level.with_feats(part) for level, part in zip(levels, parts, strict=True))
-
-    def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:
-        centers, others = finest.centers(), at_least_one(coarser.centers())
-        near = nearest_tokens(centers, finest.lengths, coarser, _SAMPLE_TOKENS)
-
-        def add(feats: Tensor, center: Tensor, rows: Tensor, valid: Tensor) -> Tensor:
-            squared = (center[:, None] - others[rows.clamp(min=0)]).square().sum(-1)
-            share = inverse_distance_weights(squared, valid, 3.0, self.floor, self.eps)
-            above = neighborhood_merge(coarser.feats, rows, share[..., None])[:, 0]
-            return self.lateral(feats) + above
-
-        x = by_rows(add, finest.feats, centers, near.rows, near.valid())
-        own = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
-        x = F.relu(self.out_norm(self.point_conv(x, centers, own)), inplace=True)
-        return finest.with_feats(x)
-
-
-def _projection(channels: int, dim: int, always: bool) -> nn.Sequential:
-    norm = nn.LayerNorm(dim)
-    if channels == dim and not always:
-        return nn.Sequential(norm)
-    linear = nn.Linear(channels, dim)
-    nn.init.xavier_uniform_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return nn.Sequential(linear, norm)
-
-
-def _places(levels: Sequence[TokenSet], grid: tuple[int, int]) -> TokenPlaces:
-    nearest, first = [], 0
-    for level in levels:
-        cells = nearest_tokens_of_cells(level, grid, _SAMPLE_TOKENS)
-        nearest.append(cells.shifted(first))
-        first += len(level)
-    return TokenPlaces(
-        torch.cat([level.centers() for level in levels]),
-        torch.cat([level.batch_index() for level in levels]),
-        torch.stack(nearest),
-    )

@@ -1,13 +1,16 @@
-"""Sine positions of tokens on the canvas."""
+"""Position embeddings: of tokens for attention, and of places in the mask features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ....structures import FINEST_PATCH, TokenSet, at_least_one
 from ...layers import sine_position
+from .mask_features import CellTokens, Factor
 
 #: 'canvas': by the canvas; 'max': by the largest coordinate the level has in the batch.
 Normalize = Literal['canvas', 'max']
@@ -17,11 +20,6 @@ def check_normalize(normalize: str) -> None:
     """Raises ValueError if ``normalize`` is not one of :data:`Normalize`."""
     if normalize not in ('canvas', 'max'):
         raise ValueError(f"normalize must be 'canvas' or 'max', found {normalize!r}")
-
-
-def grid_of(canvas: tuple[int, int]) -> tuple[int, int]:
-    """``(rows, columns)`` of a canvas ``(height, width)`` in pixels, in units of 4 px."""
-    return -(-canvas[0] // FINEST_PATCH), -(-canvas[1] // FINEST_PATCH)
 
 
 def token_positions(
@@ -34,6 +32,93 @@ def token_positions(
     """
     centers = level.centers()
     if normalize == 'canvas':
-        rows, cols = grid_of(canvas)
+        rows, cols = (-(-side // FINEST_PATCH) for side in canvas)
         return sine_position(centers, dim, (cols, rows))
     return sine_position(centers, dim, at_least_one(centers).amax(0))
+
+
+class LearnedCellPosition(nn.Module):
+    """A learned embedding per patch size and per offset inside the patch (ARTA 3.5).
+
+    It tells apart the places that share a token, independently of the image's size.
+
+    Args:
+        dim: channels of the mask features.
+        patch_sizes: of all levels in pixels.
+    """
+
+    def __init__(self, dim: int, patch_sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.first: dict[int, int] = {}
+        total = 0
+        for size in sorted(patch_sizes):
+            self.first[size] = total
+            total += max(size // FINEST_PATCH, 1) ** 2
+        self.embed = nn.Embedding(total, dim)
+        nn.init.trunc_normal_(self.embed.weight, std=0.02)
+
+    def forward(self, cells: CellTokens) -> tuple[Factor, ...]:
+        """The summands that this embedding adds to the mask features.
+
+        Raises:
+            ValueError: if a level has a patch size that was not named.
+        """
+        unknown = [x.patch_size for x in cells.levels if x.patch_size not in self.first]
+        if unknown:
+            raise ValueError(
+                f'patch_sizes names {sorted(self.first)}, but the tokens have levels of {unknown}'
+            )
+        # Of every token: corner, side and first embedding.
+        info = torch.cat(
+            [
+                torch.cat(
+                    (
+                        level.xy.long(),
+                        level.xy.new_full((len(level), 1), level.unit, dtype=torch.int64),
+                        level.xy.new_full(
+                            (len(level), 1), self.first[level.patch_size], dtype=torch.int64
+                        ),
+                    ),
+                    1,
+                )
+                for level in cells.levels
+            ]
+        )[cells.rows]
+        # Cells are patches of the finest level, which may be larger than the finest patch.
+        step = cells.levels[-1].unit
+        ys = torch.arange(cells.grid[0], device=info.device)[:, None] * step
+        xs = torch.arange(cells.grid[1], device=info.device) * step
+        x, y, unit, first = info.unbind(-1)
+        index = first + (ys - y) * unit + (xs - x)
+        weight = self.embed.weight
+        return (Factor(weight[None], slice(0, weight.shape[1]), index.flatten(1)),)
+
+
+class SineCellPosition(nn.Module):
+    """The fixed sine embedding of the place, as in the published code.
+
+    Its halves depend on x and on y alone, so each is a table of one side of the grid.
+
+    Args:
+        dim: channels of the mask features.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, cells: CellTokens) -> tuple[Factor, ...]:
+        """The summands that this embedding adds to the mask features."""
+        rows, cols = cells.grid
+        ys = torch.arange(rows, device=cells.rows.device)
+        xs = torch.arange(cols, device=cells.rows.device)
+        half = self.dim // 2
+        # Normalised by the last row and column, as published.
+        extent = (max(cols - 1, 1), max(rows - 1, 1))
+        x_rows = sine_position(torch.stack((xs, xs), -1), self.dim, extent)[None, :, :half]
+        y_rows = sine_position(torch.stack((ys, ys), -1), self.dim, extent)[None, :, half:]
+        yy, xx = torch.meshgrid(ys, xs, indexing='ij')
+        return (
+            Factor(x_rows, slice(0, half), xx.reshape(1, -1)),
+            Factor(y_rows, slice(half, self.dim), yy.reshape(1, -1)),
+        )

@@ -1,4 +1,4 @@
-"""Masked-attention transformer decoder on sparse tokens."""
+"""Transformer decoder with masked attention to sparse tokens (Mask2Former 3.2, ARTA 3.5)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,131 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import TokenSet, at_least_one
-from .cell_positions import LearnedCellPosition, SineCellPosition
 from .mask_features import CellTokens, MaskFeatures, central_cells
 from .pixel_decoder import PixelDecoderOutput
-from .positions import Normalize, check_normalize, token_positions
-from .query_layer import Memory, QueryLayer
+from .positions import (
+    LearnedCellPosition,
+    Normalize,
+    SineCellPosition,
+    check_normalize,
+    token_positions,
+)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Tokens that queries attend to: packed features and how to lay them out per image.
+
+    Attributes:
+        value: ``(T, C)`` features, packed.
+        key: ``(T, C)`` features with positions, packed.
+        slots: ``(B, N)`` int64 packed row of every slot, ``N`` the largest count of the batch.
+        valid: ``(B, N)`` bool, which slots hold a token.
+    """
+
+    value: Tensor
+    key: Tensor
+    slots: Tensor
+    valid: Tensor
+
+    @classmethod
+    def of(cls, level: TokenSet, key: Tensor, value: Tensor) -> Memory:
+        """The tokens of a level with ``key`` and ``value (T, C)``."""
+        device = level.xy.device
+        # A compiler that knows a size to be at least two makes no special case for one.
+        least = 2 if torch.compiler.is_compiling() else 1
+        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
+        offsets = level.offsets.long()
+        valid = slot < offsets.diff()[:, None]
+        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
+        return cls(value, key, slots, valid)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """Packed ``(T, C)`` rows as ``(B, N, C)``, zero where there is no token."""
+        rows = at_least_one(rows)
+        if not torch.compiler.is_compiling() and self.slots.numel() == len(rows):
+            # Images with equally many tokens need no padding.
+            return rows.view(*self.slots.shape, -1)
+        return rows[self.slots] * self.valid[..., None]
+
+
+class QueryAttention(nn.Module):
+    """Multi-head attention of queries to each other or to packed tokens.
+
+    Args:
+        dim: channels.
+        num_heads: heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.in_proj = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+        for layer in (self.in_proj, self.out_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def _project(self, x: Tensor, part: int) -> Tensor:
+        weight = self.in_proj.weight.chunk(3)[part]
+        return F.linear(x, weight, self.in_proj.bias.chunk(3)[part])
+
+    def forward(
+        self, query: Tensor, memory: Memory | None, x: Tensor, allowed: Tensor | None = None
+    ) -> Tensor:
+        """Args:
+            query: ``(B, Q, C)`` queries with positions.
+            memory: tokens to attend to; None for the queries themselves.
+            x: ``(B, Q, C)`` queries without positions, the values if there is no memory.
+            allowed: ``(B, Q, N)`` bool, which slots a query may attend to.
+
+        Returns:
+            ``(B, Q, C)``.
+        """
+        if memory is None:
+            key, value = self._project(query, 1), self._project(x, 2)
+        else:
+            key = memory.padded(self._project(memory.key, 1))
+            value = memory.padded(self._project(memory.value, 2))
+        heads = [
+            rows.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for rows in (self._project(query, 0), key, value)
+        ]
+        mask = None if allowed is None else allowed[:, None]
+        out = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class QueryLayer(nn.Module):
+    """Masked cross-attention, self-attention, feed-forward network; all post-norm.
+
+    Args:
+        dim: channels.
+        num_heads: heads.
+        hidden: channels inside the feed-forward network.
+    """
+
+    def __init__(self, dim: int, num_heads: int, hidden: int) -> None:
+        super().__init__()
+        self.cross_attn = QueryAttention(dim, num_heads)
+        self.cross_attn_norm = nn.LayerNorm(dim)
+        self.self_attn = QueryAttention(dim, num_heads)
+        self.self_attn_norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+        self.ffn_norm = nn.LayerNorm(dim)
+        for layer in (self.fc1, self.fc2):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def forward(self, x: Tensor, position: Tensor, memory: Memory, allowed: Tensor) -> Tensor:
+        """``x`` and ``position (B, Q, C)``, ``allowed (B, Q, N)`` to ``(B, Q, C)``."""
+        x = self.cross_attn_norm(x + self.cross_attn(x + position, memory, x, allowed))
+        x = self.self_attn_norm(x + self.self_attn(x + position, None, x))
+        return self.ffn_norm(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
 
 
 @dataclass(frozen=True)
@@ -37,12 +154,13 @@ class QueryPredictions:
 
 
 class MaskedTransformerDecoder(nn.Module):
-    """Queries that look at sparse tokens inside the mask they predicted before.
+    """Queries that attend to sparse tokens inside the mask they predicted before.
 
     The coarse levels are attended to in turn, coarsest first, and stay sparse; only the mask
     features are densified, by the finest token at every place plus an embedding of the place
-    (ARTA 3.5). A query may look at a token if the mean of its previous mask logits in the four
-    central cells of the token's patch is not negative; a query that may look at none looks at all.
+    (ARTA 3.5). A query may attend to a token if the mean of its previous mask logits in the four
+    central cells of the token's patch is not negative; a query without any such token attends to
+    all.
 
     Args:
         num_classes: classes without 'no object'.
@@ -117,12 +235,12 @@ class MaskedTransformerDecoder(nn.Module):
         memories = [self._memory(i, level, inputs.canvas) for i, level in enumerate(levels)]
         centers = [at_least_one(central_cells(level, cells.grid)) for level in levels]
 
-        # A query looks at the mean of its logits in a token's central cells: its product with
-        # the mean feature, so every layer multiplies with tokens, not with cells.
+        # The mean of a query's logits in a token's central cells is its product with their mean
+        # feature, so every layer multiplies with tokens, not with cells.
         with torch.no_grad(), torch.autocast(inputs.mask_feats.device.type, enabled=False):
-            looks = [
-                mask_feats.means(place[memory.slots], self.mask_embed[-1].out_features)
-                for place, memory in zip(centers, memories, strict=True)
+            center_feats = [
+                mask_feats.means(cell[memory.slots], self.mask_embed[-1].out_features)
+                for cell, memory in zip(centers, memories, strict=True)
             ]
 
         batch = len(levels[0].lengths)
@@ -138,7 +256,7 @@ class MaskedTransformerDecoder(nn.Module):
                 break
             turn = number % len(levels)
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                allowed = _allowed(embed, memories[turn], looks[turn])
+                allowed = attention_mask(embed, memories[turn], center_feats[turn])
             x = self.layers[number](x, position, memories[turn], allowed)
         return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
 
@@ -152,22 +270,21 @@ class MaskedTransformerDecoder(nn.Module):
     def _memory(self, number: int, level: TokenSet, canvas: tuple[int, int]) -> Memory:
         value = level.feats + self.level_embed.weight[number]
         key = value + token_positions(level, self.dim, canvas, self.normalize)
-        device = level.xy.device
-        # Sizes that a compiler cannot tell from one would be cases of their own.
-        least = 2 if torch.compiler.is_compiling() else 1
-        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
-        offsets = level.offsets.long()
-        valid = slot < offsets.diff()[:, None]
-        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
-        return Memory(value, key, slots, valid)
+        return Memory.of(level, key, value)
 
 
-def _allowed(embed: Tensor, memory: Memory, looks: Tensor) -> Tensor:
-    """Which slots ``(B, Q, N)`` a query may look at, from its present mask.
+def attention_mask(embed: Tensor, memory: Memory, center_feats: Tensor) -> Tensor:
+    """Which tokens a query may attend to, from its present mask (Mask2Former eq. 3).
 
-    ``looks (B, N, C)`` are the mean mask features of the slots' central cells.
+    Args:
+        embed: ``(B, Q, C)`` mask embeddings of the queries.
+        memory: the tokens.
+        center_feats: ``(B, N, C)`` mean mask features of the tokens' central cells.
+
+    Returns:
+        ``(B, Q, N)`` bool; at least one slot of every query is true.
     """
-    logits = embed.to(looks.dtype) @ looks.transpose(1, 2)
+    logits = embed.to(center_feats.dtype) @ center_feats.transpose(1, 2)
     valid = memory.valid[:, None]
     inside = (logits >= 0) & valid
     allowed = inside | (~inside.any(-1, keepdim=True) & valid)

@@ -1,0 +1,41 @@
+"""What heads read from data samples: labels, and the size of the images behind maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def stack_labels(samples: Sequence[Any]) -> Tensor:
+    """Label maps ``(B, H, W)`` of a batch, from samples with ``gt_sem_seg``."""
+    return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in samples])
+
+
+def check_label_size(name: str, labels: Tensor, size: Sequence[int]) -> None:
+    """Raises ValueError if ``labels (B, H, W)`` are not of ``size`` (height, width)."""
+    if tuple(labels.shape[1:]) != tuple(size):
+        raise ValueError(
+            f'{name}: images are {tuple(size)} (height, width), labels {tuple(labels.shape[1:])}'
+        )
+
+
+def input_size(
+    grid: Sequence[int], stride: int, metas: Sequence[Mapping[str, Any]]
+) -> tuple[int, int] | None:
+    """Height and width in pixels of what the backbone was given, if the samples tell.
+
+    Args:
+        grid: ``(rows, columns)`` of the backbone's finest map.
+        stride: of that map in pixels.
+        metas: of the samples; the first one's ``pad_shape`` or ``img_shape`` is taken, whichever
+            fits the map. In slide mode stock code writes the window's size into the first
+            ``img_shape``.
+    """
+    for key in ('pad_shape', 'img_shape') if metas else ():
+        size = tuple(metas[0].get(key, ())[:2])
+        if size and tuple(-(-side // stride) for side in size) == tuple(grid):
+            return size
+    return None

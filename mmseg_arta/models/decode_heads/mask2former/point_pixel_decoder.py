@@ -1,0 +1,155 @@
+"""The point pixel decoder, on irregular tokens (AFF 4.1, ARTA 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ....ops import inverse_distance_weights, nearest_tokens, neighborhood_merge
+from ....structures import MixedTokens, TokenSet, at_least_one
+from ...layers import PointDeformAttention, token_places
+from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
+from .point_conv import PointConv
+from .positions import Normalize, check_normalize, token_positions
+
+# Tokens that a sample is interpolated from.
+_SAMPLE_TOKENS = 4
+# Tokens that the PointConv sums over, the 3x3 of a regular grid.
+_CONV_TOKENS = 9
+# Power of the squared distance in the interpolation; that of the distance is 6 (AFF 4.1).
+_POWER = 3.0
+
+
+class PointPixelDecoder(nn.Module):
+    """Aligns token levels: deformable encoder on the coarse levels, PointConv on the finest.
+
+    Every level is projected to ``dim`` channels; encoder layers sample all coarse levels
+    (AFF 4.1); the finest level adds what it interpolates from its 4 nearest tokens of the next
+    coarser one and passes a PointConv over its 9 nearest tokens (ARTA 3.5). Levels may be empty,
+    and images may have any number of tokens. Computes in float32, also under autocast:
+    sampling places need more digits than half precision has.
+
+    Args:
+        in_channels: channels of the levels, coarse to fine.
+        dim: channels inside.
+        mask_dim: channels of the mask features.
+        num_layers: encoder layers.
+        num_heads: attention heads.
+        num_points: samples per level and head.
+        hidden: channels inside the feed-forward networks.
+        mask_tokens: whose mask features to compute: 'all' tokens' (ARTA), or those of the
+            'finest' level (AFF, where it covers the canvas).
+        project_same: give a coarse level that has ``dim`` channels already a linear layer
+            too (AFF), not only a LayerNorm (ARTA).
+        normalize: how positions are normalised, see
+            :func:`~.positions.token_positions`.
+        floor, eps: of the interpolation, see :func:`mmseg_arta.ops.inverse_distance_weights`.
+
+    Raises:
+        ValueError: for fewer than two levels or an unknown option.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        dim: int = 256,
+        mask_dim: int = 256,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        hidden: int = 1024,
+        mask_tokens: str = 'all',
+        project_same: bool = False,
+        normalize: Normalize = 'canvas',
+        floor: float = 0.01,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        check_levels('PointPixelDecoder', in_channels)
+        if mask_tokens not in ('all', 'finest'):
+            raise ValueError(
+                f"PointPixelDecoder.mask_tokens must be 'all' or 'finest', found {mask_tokens!r}"
+            )
+        check_normalize(normalize)
+        self.in_channels = tuple(in_channels)
+        self.dim, self.mask_tokens, self.normalize = dim, mask_tokens, normalize
+        self.floor, self.eps = floor, eps
+        coarse = self.in_channels[:-1]
+        self.input_proj = nn.ModuleList(_projection(c, dim, project_same) for c in coarse)
+        self.level_embed = nn.Parameter(torch.randn(len(coarse), dim))
+        self.layers = nn.ModuleList(
+            DeformEncoderLayer(
+                dim,
+                hidden,
+                PointDeformAttention(dim, num_heads, len(coarse), num_points, floor=floor, eps=eps),
+            )
+            for _ in range(num_layers)
+        )
+        self.lateral = _projection(self.in_channels[-1], dim, True)
+        self.point_conv = PointConv(dim, dim)
+        self.out_norm = nn.LayerNorm(dim)
+        self.mask_proj = nn.Linear(dim, mask_dim)
+        nn.init.xavier_uniform_(self.point_conv.proj.weight)
+        nn.init.xavier_uniform_(self.mask_proj.weight)
+
+    def forward(self, tokens: MixedTokens) -> PixelDecoderOutput:
+        """Decode a batch.
+
+        Raises:
+            ValueError: if the tokens do not have the levels and channels of ``in_channels``.
+        """
+        check_channels('PointPixelDecoder', self.in_channels, tokens)
+        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
+            levels = [level.with_feats(level.feats.float()) for level in tokens.levels]
+            memory = self._encode(levels[:-1], tokens.canvas)
+            finest = self._fuse(levels[-1], memory[-1])
+            chosen = (*memory, finest) if self.mask_tokens == 'all' else (finest,)
+            feats = self.mask_proj(torch.cat([level.feats for level in chosen]))
+        return PixelDecoderOutput(memory, chosen, feats, tokens.canvas, tokens.image_size)
+
+    def _encode(self, levels: Sequence[TokenSet], canvas: tuple[int, int]) -> tuple[TokenSet, ...]:
+        x = torch.cat(
+            [proj(level.feats) for proj, level in zip(self.input_proj, levels, strict=True)]
+        )
+        position = torch.cat(
+            [
+                token_positions(level, self.dim, canvas, self.normalize) + embed
+                for level, embed in zip(levels, self.level_embed, strict=True)
+            ]
+        )
+        places = token_places(levels, canvas, _SAMPLE_TOKENS)
+        for layer in self.layers:
+            x = layer(x, position, places)
+        parts = x.split([len(level) for level in levels])
+        return tuple(level.with_feats(part) for level, part in zip(levels, parts, strict=True))
+
+    def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:
+        """The finest level plus what it interpolates of the coarser one, through PointConv."""
+        centers = finest.centers()
+        above = self._interpolate(coarser, centers, finest.lengths)
+        x = self.lateral(finest.feats) + above
+        nearest = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
+        x = self.point_conv(x, centers, nearest)
+        return finest.with_feats(F.relu(self.out_norm(x), inplace=True))
+
+    def _interpolate(self, level: TokenSet, centers: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """Features ``(T, C)`` of a level at ``centers (T, 2)``, by inverse distances."""
+        nearest = nearest_tokens(centers, lengths, level, _SAMPLE_TOKENS)
+        others = at_least_one(level.centers())[nearest.rows.clamp(min=0)]
+        squared = (centers[:, None] - others).square().sum(-1)
+        weight = inverse_distance_weights(squared, nearest.valid(), _POWER, self.floor, self.eps)
+        return neighborhood_merge(level.feats, nearest.rows, weight[..., None])[:, 0]
+
+
+def _projection(channels: int, dim: int, always: bool) -> nn.Sequential:
+    """LayerNorm after a linear layer; that only if the channels differ, or ``always``."""
+    norm = nn.LayerNorm(dim)
+    if channels == dim and not always:
+        return nn.Sequential(norm)
+    linear = nn.Linear(channels, dim)
+    nn.init.xavier_uniform_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(linear, norm)
