@@ -8,9 +8,12 @@ from dataclasses import replace
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
-from ...ops import build_neighborhood, uses_reference
-from ...ops.reference.cluster_attention import relative_geometry
-from ...ops.reference.published_clusters import published_neighborhood
+from ...ops import (
+    build_neighborhood,
+    published_neighborhood,
+    relative_geometry,
+    uses_reference,
+)
 from ...structures import Neighborhood, TokenSet
 from ..layers import ClusterBlock
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...ops.reference.published_clusters import published_neighborhood
+from ...ops import published_neighborhood
 from ...structures import FINEST_PATCH, AllocationRound, Neighborhood, TokenSet
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
-from ...ops import uses_reference
-from ...ops.reference.cluster_attention import relative_geometry
+from ...ops import relative_geometry, uses_reference
 from ...structures import Neighborhood
 from ..layers import (
     ClusterBlock,
