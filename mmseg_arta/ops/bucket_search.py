@@ -17,8 +17,8 @@ from ..structures import batch_index, offsets_from_lengths
 # Side of the first buckets; the next ones have twice the side, and so on.
 _FIRST_SIDE = 4
 
-# Pairs of places and points at a time; they should stay in the processor's cache.
-_PAIRS_PER_CHUNK = 1 << 18
+#: Pairs of places and points at a time; they should stay in the processor's cache.
+PAIRS_PER_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def nearest_points(
         hopeful, sizes = hopeful[power.argsort()], torch.bincount(power).tolist()
         for exponent, group in enumerate(hopeful.split(sizes)):
             lanes = torch.arange(1 << exponent, device=places.device)
-            for some in group.split(max(_PAIRS_PER_CHUNK // (3 << exponent), 1)):
+            for some in group.split(max(PAIRS_PER_CHUNK // (3 << exponent), 1)):
                 index = low[some, :, None] + lanes
                 index = index.masked_fill_(index >= high[some, :, None], -1).flatten(1)
                 found = buckets.by_code[index.clamp(min=0)].masked_fill_(index < 0, -1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Distances are compared for at most this many (place, token) pairs at a time.
-_PAIRS_PER_CHUNK = 1 << 22
+#: Distances are compared for at most this many (place, token) pairs at a time.
+PAIRS_PER_CHUNK = 1 << 22
 
 
 def nearest_tokens(
@@ -23,7 +23,7 @@ def nearest_tokens(
     row = first = 0
     for count, length in zip(place_lengths, lengths, strict=True):
         own = centers[first : first + length]
-        chunk = max(_PAIRS_PER_CHUNK // max(length, 1), 1)
+        chunk = max(PAIRS_PER_CHUNK // max(length, 1), 1)
         for begin in range(row, row + count, chunk):
             end = min(begin + chunk, row + count)
             delta = places[begin:end, None] - own

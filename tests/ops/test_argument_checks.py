@@ -11,13 +11,7 @@ from torch import Tensor
 
 from mmseg_arta import ops
 from tests.helpers import mixed_places, some_tokens
-from tests.ops import (
-    test_class_scores,
-    test_cpu_cluster_attention,
-    test_cpu_neighborhood_merge,
-    test_cpu_patches,
-    test_cpu_point_deform_attention,
-)
+from tests.ops import inputs
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -25,26 +19,26 @@ Call = tuple[Callable[..., Any], dict[str, Tensor]]
 
 
 def cluster_attention() -> Call:
-    tensors, hood, clamp = test_cpu_cluster_attention.make((9, 4), 2, 8)
-    given = dict(zip(test_cpu_cluster_attention.NAMES, tensors, strict=True))
+    tensors, hood, clamp = inputs.attention_inputs((9, 4), 2, 8)
+    given = dict(zip(inputs.ATTENTION_INPUTS, tensors, strict=True))
     return lambda **t: ops.cluster_attention(**t, neighborhood=hood, blank_clamp=clamp), given
 
 
 def point_deform_attention() -> Call:
-    sizes = test_cpu_point_deform_attention.CASES['few heads']
-    (value, location, weight, power), places = test_cpu_point_deform_attention.make(*sizes)
+    sizes = (131, 40, 1, 2, 8, 2, 3, 4, 1.7)
+    (value, location, weight, power), places = inputs.deform_inputs(*sizes)
     given = dict(zip(('centers', 'nearest', 'batch'), places, strict=True))
     given |= dict(value=value, location=location, weight=weight)
     return lambda **t: ops.point_deform_attention(**t, power=power), given
 
 
 def neighborhood_merge() -> Call:
-    (feats, weights), rows = test_cpu_neighborhood_merge.make(13, 11, 3, 4, 8)
+    (feats, weights), rows = inputs.merge_inputs(13, 11, 3, 4, 8)
     return ops.neighborhood_merge, dict(feats=feats, rows=rows, weights=weights)
 
 
 def gather_patches() -> Call:
-    image, xy, batch, size = test_cpu_patches.make(2, 3, 3, 5, 8, 11)
+    image, xy, batch, size = inputs.patch_inputs(2, 3, 3, 5, 8, 11)
     return lambda **t: ops.gather_patches(**t, patch_size=size), dict(
         image=image, xy=xy, batch=batch
     )
@@ -68,12 +62,12 @@ def nearest_tokens() -> Call:
 
 
 def class_scores() -> Call:
-    probs, logits, cell, size = test_class_scores.make(*test_class_scores.CASES['cut'])
+    probs, logits, cell, size = inputs.score_inputs(2, 7, 5, 5, 7, 4, 18, 25)
     given = dict(class_probs=probs, mask_logits=logits)
     return lambda **t: ops.class_scores(**t, cell=cell, size=size), given
 
 
-DOORS = (
+CALLS = (
     *(cluster_attention, point_deform_attention, neighborhood_merge, gather_patches),
     *(balanced_clusters, nearest_clusters, nearest_tokens, class_scores),
 )
@@ -85,19 +79,19 @@ CHANGES = {
 }
 
 
-# All tensors of all doors; but pixels of any type are copied.
+# All tensors of all ops; but pixels of any type are copied.
 CASES = [
-    (door, name, change)
-    for door in DOORS
-    for name in door()[1]
+    (op, name, change)
+    for op in CALLS
+    for name in op()[1]
     for change in CHANGES
     if (name, change) != ('image', 'type')
 ]
 
 
-@pytest.mark.parametrize(('door', 'name', 'change'), CASES)
-def test_what_does_not_fit_is_named(door, name, change):
-    function, given = door()
+@pytest.mark.parametrize(('op', 'name', 'change'), CASES)
+def test_what_does_not_fit_is_named(op, name, change):
+    function, given = op()
     function(**given)
     with pytest.raises(ValueError, match=rf'\b{name}\b'):
         function(**given | {name: CHANGES[change](given[name])})

@@ -1,16 +1,20 @@
+"""Balanced clusters: every back end against the reference."""
+
 from __future__ import annotations
 
 import pytest
 import torch
 
 from mmseg_arta.ops import balanced_clusters
-from mmseg_arta.ops.reference import clusters as reference
-from mmseg_arta.ops.registered import places as registered
+from mmseg_arta.ops.balanced_clusters import kernels, reference
+from mmseg_arta.ops.nearest_clusters import reference as nearest_reference
 from tests.helpers import mixed_places
-from tests.ops.cpu_cases import poisoned, strided, with_threads
-from tests.ops.kernels import cpu
-
-pytestmark = pytest.mark.usefixtures('cpu_kernels')
+from tests.ops.helpers import (
+    poisoned,
+    strided,
+    with_threads,
+)
+from tests.ops.kernels import cpu, cuda
 
 
 def make(lengths, canvas, level=0, seed=0):
@@ -26,8 +30,9 @@ def check(case, canvas, cluster_size):
     assert all(map(torch.equal, found, expected))
 
 
+@pytest.mark.usefixtures('cpu_kernels')
 @pytest.mark.parametrize('seed', range(100))
-def test_equal_to_the_reference(seed):
+def test_cpu_equal_to_the_reference(seed):
     torch.manual_seed(seed)
 
     def draw(low, high):
@@ -38,15 +43,17 @@ def test_equal_to_the_reference(seed):
     check(make(lengths, canvas, draw(0, 4), seed), canvas, draw(1, 14))
 
 
+@pytest.mark.usefixtures('cpu_kernels')
 @pytest.mark.parametrize(
     'lengths', [(0,), (1,), (0, 3, 0), (1, 1), (8,), (7, 0, 17), (5003, 2)], ids=str
 )
 @pytest.mark.parametrize('canvas', [(1, 1), (64, 64), (3, 500)], ids=str)
-def test_few_and_many_tokens(lengths, canvas):
+def test_cpu_few_and_many_tokens(lengths, canvas):
     check(make(lengths, canvas), canvas, 8)
 
 
-def test_any_number_of_threads():
+@pytest.mark.usefixtures('cpu_kernels')
+def test_cpu_any_number_of_threads():
     case = make((20000, 12345), (256, 512), 1)
     first, *others = with_threads(
         (1, 2, 5), lambda: list(cpu.balanced_clusters(*case, (256, 512), 8))
@@ -54,7 +61,8 @@ def test_any_number_of_threads():
     assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
-def test_strided_inputs():
+@pytest.mark.usefixtures('cpu_kernels')
+def test_cpu_strided_inputs():
     xy, batch, counts = make((90, 31), (64, 64))
     found = cpu.balanced_clusters(
         strided(xy.long()), strided(batch), strided(counts.int()), (64, 64), 8
@@ -62,19 +70,22 @@ def test_strided_inputs():
     assert all(map(torch.equal, found, cpu.balanced_clusters(xy, batch, counts, (64, 64), 8)))
 
 
-def test_the_door_takes_this_back_end(monkeypatch):
+@pytest.mark.usefixtures('cpu_kernels')
+def test_is_taken(monkeypatch):
     case = make((50,), (16, 16))
-    monkeypatch.setattr(reference, 'balanced_clusters', None)
+    monkeypatch.setitem(kernels.FORWARD, 'reference', None)
     assert len(balanced_clusters(*case, (16, 16))[0]) == 50
 
 
+@pytest.mark.usefixtures('cpu_kernels')
 @pytest.mark.parametrize('lengths', [(50, 0, 31), (0,)], ids=str)
-def test_opcheck(lengths):
+def test_cpu_opcheck(lengths):
     given = (*make(lengths, (64, 32)), 64, 32, 8, 'cpu')
-    torch.library.opcheck(registered.balanced_clusters, given)
+    torch.library.opcheck(kernels.forward, given)
 
 
-def test_bad_inputs_are_named():
+@pytest.mark.usefixtures('cpu_kernels')
+def test_cpu_bad_inputs_are_named():
     xy, batch, counts = make((50,), (16, 16))
     with pytest.raises(ValueError, match='xy must hold integers'):
         balanced_clusters(xy.float(), batch, counts, (16, 16))
@@ -86,3 +97,16 @@ def test_bad_inputs_are_named():
         balanced_clusters(xy, batch, counts.to('meta'), (16, 16))
     with pytest.raises(IndexError, match='index out of range'):
         balanced_clusters(xy, batch + 1, counts, (16, 16))
+
+
+@pytest.mark.usefixtures('emulated_cuda')
+@pytest.mark.parametrize('lengths', [(40, 7, 123), (1,), (0, 9), (300, 5)], ids=str)
+@pytest.mark.parametrize('canvas', [(24, 40), (1, 1), (3, 90)], ids=str)
+def test_cuda_clusters(lengths, canvas):
+    xy, batch, counts = mixed_places(lengths, canvas)
+    found = cuda.balanced_clusters(xy, batch, counts, canvas, 8)
+    order, start = reference.balanced_clusters(xy, batch, counts, canvas, 8)
+    assert torch.equal(found[0], order) and torch.equal(found[1], start)
+    clustered = xy[order]
+    nearest = cuda.nearest_clusters(clustered, start, lengths, 8, 6)
+    assert torch.equal(nearest, nearest_reference.nearest_clusters(clustered, start, lengths, 8, 6))

@@ -1,7 +1,8 @@
-"""What the tests of the C++ kernels share: poisoned runs and comparisons with the reference."""
+"""What the tests of kernels share: poisoned runs and comparisons with the reference."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -9,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmseg_arta.ops.cpu import library
+from mmseg_arta.ops.library import cpu
+
+#: Number types of the kernels for GPUs, and how much results may differ, relative to the largest.
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 3e-3, torch.bfloat16: 4e-2}
+
+#: Tests of Triton's kernels, which `test_triton.py` runs in a process of their own.
+interpreted = pytest.mark.skipif(
+    os.environ.get('TRITON_INTERPRET') != '1', reason='run by test_triton.py'
+)
 
 
 @contextmanager
@@ -90,9 +100,30 @@ def strided(tensor: Tensor) -> Tensor:
 @contextmanager
 def instruction_set(name: str) -> Iterator[None]:
     """Kernels use the given instruction set; skips the test on machines without it."""
-    if library.library().arta_cpu_use(name.encode()):
+    if not cpu.use(name):
         pytest.skip(f'this machine does not have {name}')
     try:
         yield
     finally:
-        library.library().arta_cpu_use(b'')
+        cpu.use('')
+
+
+def assert_close(
+    found: Sequence[Tensor],
+    expected: Sequence[Tensor],
+    names: Sequence[str],
+    dtype: torch.dtype,
+    scales: dict[str, float] | None = None,
+) -> None:
+    """Named results of kernels in a number type against those in double precision."""
+    for name, mine, truth in zip(names, found, expected, strict=True):
+        assert mine.shape == truth.shape
+        largest = float(truth.abs().max()) if truth.numel() else 0.0
+        largest = max(largest, (scales or {}).get(name, 0.0), 1e-2)
+        torch.testing.assert_close(
+            mine.double(),
+            truth.double(),
+            rtol=0,
+            atol=TOLERANCE[dtype] * largest,
+            msg=lambda message, name=name: f'{name}: {message}',
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmseg_arta.ops.reference.published_clusters import published_neighborhood, published_sort_key
+from mmseg_arta.ops import published_neighborhood, published_sort_key
 from tests.helpers import load_fixture
 
 FIXTURE = load_fixture('arta/space_filling_cluster.pt')
