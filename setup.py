@@ -69,15 +69,13 @@ def copy_resources(target: Path) -> None:
 
 
 def build_kernels(package: Path) -> None:
-    """Compile the native kernels into the package; see ``mmseg_arta/ops/cpu/build.py``."""
-    for folder in (Path('ops', 'cpu'), Path('ops', 'cuda')):
-        # By path: importing the package takes PyTorch, which an isolated build does not have.
-        spec = importlib.util.spec_from_file_location(
-            'build_kernels', ROOT / 'mmseg_arta' / folder / 'build.py'
-        )
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.build_for_install(package / folder)
+    """Compile the native kernels into the package; see ``mmseg_arta/ops/build.py``."""
+    # By path: importing the package takes PyTorch, which an isolated build does not have.
+    path = ROOT / 'mmseg_arta' / 'ops' / 'build.py'
+    spec = importlib.util.spec_from_file_location('build_kernels', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.build_for_install(package / 'ops')
 
 
 class BuildOutsideTree(build):

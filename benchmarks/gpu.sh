@@ -39,7 +39,7 @@ if not torch.cuda.is_available():
         f'error: PyTorch {torch.__version__} of {sys.executable} finds no CUDA device; '
         'nvidia-smi tells whether the driver sees one'
     )
-from mmseg_arta.ops.cuda.build import BuildError, find_nvcc
+from mmseg_arta.ops.build import BuildError, find_nvcc
 
 try:
     print(f'{torch.cuda.get_device_name(0)}, PyTorch {torch.__version__}, {find_nvcc()}')
@@ -56,8 +56,8 @@ step() {
     echo "--- $name: $((SECONDS - begin)) s"
 }
 
-step 'C++ kernels' "$python" -m mmseg_arta.ops.cpu.build
-step 'CUDA kernels' "$python" -m mmseg_arta.ops.cuda.build
+step 'C++ kernels' "$python" -m mmseg_arta.ops.build cpu
+step 'CUDA kernels' "$python" -m mmseg_arta.ops.build cuda
 step 'back ends' "$python" -m mmseg_arta.ops --device cuda
 step 'tests' "$python" -m pytest -q -p no:cacheprovider tests/ops/test_gpu.py
 

@@ -82,7 +82,7 @@ def hold_to_avx2() -> None:
     Raises:
         RuntimeError: if the processor has no AVX2, or PyTorch has chosen already.
     """
-    from mmseg_arta.ops.cpu import library
+    from mmseg_arta.ops.library import cpu
 
     os.environ |= {
         'ATEN_CPU_CAPABILITY': 'avx2',
@@ -90,8 +90,7 @@ def hold_to_avx2() -> None:
         'ONEDNN_MAX_CPU_ISA': 'AVX2',
     }
     chosen = torch.backends.cpu.get_cpu_capability()
-    built = not library.load(library.PATH)[1]
-    refused = built and library.library().arta_cpu_use(b'avx2')
+    refused = not cpu.unusable() and not cpu.use('avx2')
     if chosen != 'AVX2' or refused:
         raise RuntimeError(f'--avx2: the processor has no AVX2, or PyTorch uses {chosen} already')
 

@@ -40,6 +40,9 @@ void write_sums(const ArtaAttention& p, const ArtaAttentionGrad& g, const double
 
 }  // namespace
 
+ARTA_INTERFACE(cluster_attention, 1)
+
+// `out` (T, H, dim); `lse` (T, H), the logarithm of the sum of exponentials of all logits.
 ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, void* lse) {
   const ArtaAttention& p = *problem;
   const AttentionKernels& kernels = arta_attention_kernels(p.run);

@@ -6,6 +6,25 @@
 
 #include "interface.h"
 
+#include "../attention.h"
+
+extern "C" {
+
+// What the forward pass leaves and the backward pass returns.
+struct ArtaAttentionGrad {
+  const void* grad_out;        // real (T, H, dim)
+  const void* out;             // real (T, H, dim), of the forward pass
+  const void* lse;             // real (T, H), of the forward pass
+  void* grad_q;                // real (T, H, dim)
+  void* grad_kv;               // real (T, H, 2, dim)
+  void* grad_bias_weight;      // real (H, 5)
+  void* grad_bias_bias;        // real (H,)
+  void* grad_blank_k;          // real (H, dim)
+  void* grad_blank_v;          // real (H, dim)
+};
+
+}  // extern "C"
+
 namespace arta {
 
 // Where the gradients of the parameters of one head lie in a part's sums.

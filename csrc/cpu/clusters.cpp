@@ -102,6 +102,10 @@ void write_starts(const int64_t* counts, int64_t images, int64_t total, int64_t 
 
 }  // namespace
 
+ARTA_INTERFACE(balanced_clusters, 1)
+
+// `order` (T,): tokens by image and cluster. `start` (T / cluster_size + B + 1,): first row of
+// every cluster. `xy` (T, 2); `batch` (T,) image of every token; `counts` (B,) tokens per image.
 ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int64_t total,
                                     const int64_t* counts, int64_t images, int64_t height,
                                     int64_t width, int64_t cluster_size, int64_t* order,

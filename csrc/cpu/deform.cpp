@@ -19,6 +19,9 @@ constexpr int64_t QUERIES_PER_PART = 64;
 
 }  // namespace
 
+ARTA_INTERFACE(point_deform_attention, 1)
+
+// `out` (Q, H, dim).
 ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
   const ArtaDeform& p = *problem;
   const DeformKernels& kernels = arta_deform_kernels(p.run);

@@ -6,6 +6,20 @@
 
 #include "interface.h"
 
+#include "../deform.h"
+
+extern "C" {
+
+struct ArtaDeformGrad {
+  const void* grad_out;        // real (Q, H, dim)
+  void* grad_value;            // real (V, H, dim)
+  void* grad_location;         // real (Q, H, L, P, 2)
+  void* grad_weight;           // real (Q, H, L, P)
+  void* grad_power;            // real (1,)
+};
+
+}  // extern "C"
+
 namespace arta {
 
 struct DeformKernels {

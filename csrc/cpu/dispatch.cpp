@@ -32,10 +32,13 @@ std::atomic<int>& chosen() {
 
 Instructions arta::instructions() { return static_cast<Instructions>(chosen().load()); }
 
-ARTA_API int64_t arta_cpu_version() { return ARTA_CPU_VERSION; }
+ARTA_INTERFACE(machine, 1)
 
+// The instruction set that the kernels use on this machine.
 ARTA_API const char* arta_cpu_instructions() { return NAMES[chosen().load()]; }
 
+// Makes the kernels use another instruction set: "base", "avx2", "avx512", or "" for the best.
+// Returns 1 if this machine does not have it. For tests and measurements.
 ARTA_API int arta_cpu_use(const char* instructions) {
   const int most = static_cast<int>(best());
   for (int set = most; set >= 0; --set)

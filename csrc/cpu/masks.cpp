@@ -1,4 +1,4 @@
-// Mask probabilities of pixels: shares queries among threads. Memory for the products with them.
+// Mask probabilities of pixels: shares queries among threads.
 #include <cstdint>
 
 #include "dispatch.h"
@@ -11,6 +11,9 @@ using arta::MaskKernels;
 
 ARTA_KERNELS(MaskKernels, arta_masks)
 
+ARTA_INTERFACE(class_scores, 1)
+
+// `out` (height, strips, Q, width / strips).
 ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out) {
   const ArtaMasks& p = *problem;
   const MaskKernels& kernels = arta_masks_kernels(p.run);
@@ -23,12 +26,5 @@ ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out) {
     kernels.query(p, places[0], out, query, scratch[worker]);
   };
   arta::parallel(p.queries, p.run.threads, job);
-  return 0;
-}
-
-ARTA_API int arta_make_room(void* array, int64_t bytes, int64_t threads) {
-  const arta::Room room(array, bytes);
-  auto job = [&](int64_t, int64_t piece) { room.populate(piece); };
-  arta::parallel(room.pieces(), threads, job);
   return 0;
 }

@@ -5,6 +5,25 @@
 
 #include "interface.h"
 
+extern "C" {
+
+// Mask probabilities of Q queries in rows of pixels of an image: the sigmoid of their logits, which
+// are bilinear between the middles of cells.
+struct ArtaMasks {
+  const void* logits;          // real (Q, rows, columns)
+  int64_t queries;             // Q
+  int64_t rows;
+  int64_t columns;
+  int64_t cell;                // side of a cell in pixels
+  int64_t first;               // row of pixels
+  int64_t height;              // rows of pixels
+  int64_t width;               // of the image in pixels, a multiple of strips
+  int64_t strips;              // equal parts of a row of pixels
+  ArtaRun run;
+};
+
+}  // extern "C"
+
 namespace arta {
 
 struct MaskKernels {

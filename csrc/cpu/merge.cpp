@@ -30,6 +30,9 @@ void each_part(int64_t count, int64_t threads, const Job& job) {
 
 }  // namespace
 
+ARTA_INTERFACE(neighborhood_merge, 1)
+
+// `out` (T, M, C); in the backward pass `grad_feats` (V, C) and `grad_weights` (T, k, M).
 ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
   const ArtaMerge& p = *problem;
   const MergeKernels& kernels = arta_merge_kernels(p.run);

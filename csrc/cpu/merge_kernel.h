@@ -5,6 +5,8 @@
 
 #include "interface.h"
 
+#include "../merge.h"
+
 namespace arta {
 
 struct MergeKernels {

@@ -63,6 +63,11 @@ std::vector<arta::Point> cluster_centers(const int32_t* xy, const int64_t* start
 
 }  // namespace
 
+ARTA_INTERFACE(nearest_clusters, 1)
+
+// The `width` nearest clusters of every row, by squared distance to the mean of the members in
+// double precision, equal distances by index; -1 where an image has fewer clusters.
+// `lengths` (images,) are rows per image; `nearest` (T, width).
 ARTA_API int arta_nearest_clusters(const int32_t* xy, const int64_t* start, int64_t clusters,
                                    const int64_t* lengths, int64_t images, int64_t cluster_size,
                                    int64_t width, int64_t* nearest, int64_t threads) try {
@@ -85,6 +90,10 @@ ARTA_API int arta_nearest_clusters(const int32_t* xy, const int64_t* start, int6
   return ARTA_NO_MEMORY;
 }
 
+ARTA_INTERFACE(nearest_tokens, 1)
+
+// The k nearest of an image's centers (V, 2) for every place (P, 2), by squared distance in double
+// precision, equal distances by row; -1 where an image has fewer. `nearest` (P, k).
 ARTA_API int arta_nearest_tokens(const double* places, const int64_t* place_lengths,
                                  const double* centers, const int64_t* lengths, int64_t images,
                                  int64_t k, int64_t* nearest, int64_t threads) try {

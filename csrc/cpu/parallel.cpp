@@ -74,4 +74,5 @@ void run_parts(int64_t parts, int64_t threads, void (*job)(void*, int64_t, int64
 
 }  // namespace arta
 
+// Whether work runs on the OpenMP threads of the process (1) or on threads made per call (0).
 ARTA_API int64_t arta_cpu_shares_openmp() { return arta::shares_openmp(); }

@@ -9,6 +9,8 @@
 #include "parallel.h"
 #include "reverse_index.h"
 
+#include "../patches.h"
+
 namespace {
 
 constexpr int64_t BYTES_PER_PART = 1 << 16;
@@ -110,6 +112,9 @@ int gather_as(const ArtaPatches& p, const void* image, void* patches) {
 
 }  // namespace
 
+ARTA_INTERFACE(gather_patches, 1)
+
+// `image` (B, C, height, width); `patches` (T, size * size * C), channels fastest.
 ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches) {
   switch (problem->item) {
     case 1: return gather_as<uint8_t>(*problem, image, patches);
@@ -119,6 +124,7 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
   }
 }
 
+// The sum of the patches at every place; numbers are float or double by `item`.
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           void* grad_image) {
   if (arta::is_double(problem->run))

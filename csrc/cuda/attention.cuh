@@ -3,6 +3,26 @@
 
 #include "common.cuh"
 
+#include "../attention.h"
+
+extern "C" {
+
+// What the forward pass leaves and the backward pass returns.
+struct ArtaAttentionGrad {
+  const void* grad_out;      // real (T, H, dim)
+  const void* out;           // real (T, H, dim), of the forward pass
+  const float* lse;          // (T, H), of the forward pass
+  const int64_t* first;      // (K + 1,) where the rows that attend to a cluster begin
+  const int32_t* attending;  // those rows, by cluster
+  float* delta;              // (T, H), room for grad_out times out
+  void* grad_q;              // real (T, H, dim)
+  void* grad_kv;             // real (T, H, 2, dim)
+  float* sums;               // (arta_attention_parts, H, 6 + 2 dim): parameters' gradients, in
+                             // parts: bias_weight, bias_bias, blank_k, blank_v
+};
+
+}  // extern "C"
+
 namespace arta {
 
 // Distances and directions of a row as seen from a token.

@@ -267,6 +267,7 @@ int launch_clusters(const ArtaAttention& p, const ArtaAttentionGrad& g) {
 
 }  // namespace
 
+// In how many parts the backward pass of cluster attention sums the parameters' gradients.
 ARTA_API int64_t arta_attention_parts() { return PARTS; }
 
 ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,

@@ -129,6 +129,9 @@ int launch(const ArtaAttention& p, void* out, float* lse) {
 
 }  // namespace
 
+ARTA_INTERFACE(cluster_attention, 1)
+
+// `out` real (T, H, dim); `lse` (T, H), the logarithm of the sum of exponentials of all logits.
 ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, float* lse) {
   const ArtaAttention& p = *problem;
   if (p.num_neighbors > MOST_NEIGHBORS) return ARTA_CUDA_UNSUPPORTED;

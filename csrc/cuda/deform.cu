@@ -1,6 +1,22 @@
 // Point deformable attention: a group of L lanes has one query in one head.
 #include "common.cuh"
 
+#include "../deform.h"
+
+extern "C" {
+
+struct ArtaDeformGrad {
+  const void* grad_out;      // real (Q, H, dim)
+  float* grad_value;         // (V, H, dim), zero before; or null to leave it to arta_deform_return
+  float* grad_location;      // (Q, H, L, P, 2)
+  float* grad_weight;        // (Q, H, L, P)
+  float* grad_power;         // (Q, H), in parts
+  int32_t* rows;             // (Q, H, L, P, k) row of every pair, -1 for none
+  float* shares;             // (Q, H, L, P, k) its weight
+};
+
+}  // extern "C"
+
 namespace {
 
 using namespace arta;
@@ -255,6 +271,9 @@ constexpr int64_t MOST_SHARED = 48 << 10;
 
 }  // namespace
 
+ARTA_INTERFACE(point_deform_attention, 1)
+
+// `out` real (Q, H, dim).
 ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
   const ArtaDeform& p = *problem;
   if (p.queries * p.heads == 0) return 0;
@@ -269,6 +288,7 @@ ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
   });
 }
 
+// With grad_value, adds to it with atomics.
 ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
                                                   const ArtaDeformGrad* grad) {
   const ArtaDeform& p = *problem;
@@ -284,6 +304,8 @@ ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
   });
 }
 
+// grad_value without atomics: `pairs` are the places in `rows` of each (row, head), those of
+// number i at first[i]:first[i + 1].
 ARTA_API int arta_deform_return(const ArtaDeform* problem, const ArtaDeformGrad* grad,
                                 const int64_t* first, const int64_t* pairs, float* grad_value) {
   const ArtaDeform& p = *problem;

@@ -1,6 +1,8 @@
 // Neighbourhood merge: a thread has 16 bytes of a place's or a row's channels.
 #include "common.cuh"
 
+#include "../merge.h"
+
 namespace {
 
 using namespace arta;
@@ -97,6 +99,10 @@ int with_width(const ArtaMerge& p, const Call& call) {
 
 }  // namespace
 
+ARTA_INTERFACE(neighborhood_merge, 1)
+
+// `out` real (T, M, C); in the backward pass `grad_feats` real (V, C), `grad_weights` real
+// (T, k, M), and the pairs (place, neighbour) in which row v occurs: pairs[first[v]:first[v + 1]].
 ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
   const ArtaMerge& p = *problem;
   if (p.places * p.dim == 0) return 0;

@@ -1,6 +1,8 @@
 // Raw pixels of patches, packed, and back: a thread has one number of what is written.
 #include "common.cuh"
 
+#include "../patches.h"
+
 namespace {
 
 using namespace arta;
@@ -52,6 +54,10 @@ int gather(const ArtaPatches& p, const void* image, void* patches) {
 
 }  // namespace
 
+ARTA_INTERFACE(gather_patches, 1)
+
+// `image` (B, C, height, width); `patches` (T, size * size * C), channels fastest. Of a patch that
+// lies outside the image all numbers are 0.
 ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches) {
   const ArtaPatches& p = *problem;
   if (p.total * p.channels == 0) return 0;
@@ -63,6 +69,8 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
   }
 }
 
+// `grad_image` real (B, C, height, width). The patches of place n, counted row by row over all
+// images, are tokens[first[n]:first[n + 1]].
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           const int64_t* first, const int64_t* tokens,
                                           void* grad_image) {

@@ -4,6 +4,27 @@
 // operations do, or ties would fall differently.
 #include "common.cuh"
 
+extern "C" {
+
+// Points of several images in grids of side x side buckets.
+struct ArtaGrid {
+  const double* points;      // (N, 2) sorted by image and bucket
+  const int64_t* index;      // (N,) what a point is called
+  const int64_t* first;      // (buckets + 1,) first point of every bucket
+  const double* low;         // (B, 2) corner of an image's grid
+  const double* step;        // (B, 2) size of its buckets
+  const int64_t* base;       // (B,) first bucket of an image
+  const int64_t* side;       // (B,) buckets along x and along y
+  const double* places;      // (P, 2)
+  const int64_t* image;      // (P,)
+  int64_t* nearest;          // (P, k), -1 for none
+  int64_t total;             // P
+  int64_t k;
+  void* stream;
+};
+
+}  // extern "C"
+
 namespace {
 
 using namespace arta;
@@ -170,8 +191,10 @@ int search(const ArtaGrid& p) {
 
 }  // namespace
 
-ARTA_API int64_t arta_cuda_version() { return ARTA_CUDA_VERSION; }
+ARTA_INTERFACE(balanced_clusters, 1)
 
+// `keys` (T,): sorting by them orders tokens by image and anchor. `anchors` (B, 3): rows and
+// columns of an image's anchors and the number of the first one.
 ARTA_API int arta_cluster_keys(const int32_t* xy, const int64_t* batch, const int64_t* anchors,
                                int64_t total, int64_t height, int64_t width, int64_t* keys,
                                void* stream) {
@@ -180,6 +203,8 @@ ARTA_API int arta_cluster_keys(const int32_t* xy, const int64_t* batch, const in
               anchors, total, height, width, keys);
   return status();
 }
+
+ARTA_INTERFACE(nearest_tokens, 1)
 
 ARTA_API int arta_nearest(const ArtaGrid* problem) {
   const ArtaGrid& p = *problem;

@@ -1,14 +1,17 @@
-"""The kernels' one door: a Python function per op, whatever implements it."""
+"""A Python function per op, whatever implements it. Importing an op's module registers the op."""
 
 from .backend import available_backends, forced_backend, uses_reference
+from .balanced_clusters import balanced_clusters
 from .boundaries import at_patches, boundary_map, boundary_targets, counted_pixels, patch_share
 from .class_scores import class_scores
 from .cluster_attention import cluster_attention
-from .clusters import balanced_clusters, build_neighborhood, nearest_clusters
+from .gather_patches import gather_patches
+from .nearest_clusters import nearest_clusters
 from .nearest_tokens import inverse_distance_weights, nearest_tokens, nearest_tokens_of_cells
 from .neighborhood_merge import neighborhood_merge
-from .patches import gather_patches
+from .neighborhoods import build_neighborhood, published_neighborhood, published_sort_key
 from .point_deform_attention import point_deform_attention
+from .position_terms import position_terms
 from .token_maps import finest_token_map
 
 __all__ = [
@@ -31,5 +34,8 @@ __all__ = [
     'neighborhood_merge',
     'patch_share',
     'point_deform_attention',
+    'position_terms',
+    'published_neighborhood',
+    'published_sort_key',
     'uses_reference',
 ]

@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from .backend import ENV, OPS, available_backends, explain
-from .cpu import library as cpu_library
+from .library import cpu
 
 
 def table(device: str, dtype: torch.dtype) -> str:
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     print('back ends:')
     for name, reason in available_backends().items():
-        detail = f' ({cpu_library.describe()})' if name == 'cpu' and not reason else ''
+        detail = f' ({cpu.describe()})' if name == 'cpu' and not reason else ''
         print(f'  {name}: {reason or "available"}{detail}')
     print(f'\n{args.device} tensors, {args.dtype}; {ENV} forces a back end:\n')
     print(table(args.device, getattr(torch, args.dtype)))

@@ -2,40 +2,41 @@
 
 ``MMSEG_ARTA_OPS`` forces a back end; without it the best one that is available for
 the device and the number type is taken. An op that the chosen back end does not have
-runs on the reference.
+runs on the reference: plain PyTorch, which is the op's definition or, for searches, finds what
+the definition does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from . import triton
-from .cpu import library as cpu_library
-from .cuda import library as cuda_library
+from . import library, triton_backend
 
 #: Environment variable that forces a back end.
 ENV = 'MMSEG_ARTA_OPS'
 
-#: Every op, and the back ends other than the reference that have it, best first.
-OPS: dict[str, tuple[str, ...]] = {
-    'balanced_clusters': ('cpu', 'cuda'),
-    'nearest_clusters': ('cpu', 'cuda'),
-    'cluster_attention': ('cpu', 'cuda', 'triton'),
-    'gather_patches': ('cpu', 'cuda'),
-    'nearest_tokens': ('cpu', 'cuda'),
-    'point_deform_attention': ('cpu', 'cuda', 'triton'),
-    'neighborhood_merge': ('cpu', 'cuda', 'triton'),
-    'class_scores': ('cpu',),
-    'finest_token_map': (),
-    'boundary_targets': (),
-}
+#: Every op, and the back ends other than the reference that have it, best first; each op's
+#: module registers it.
+OPS: dict[str, tuple[str, ...]] = {}
 
+# Back ends other than the reference, best first, and the type of the devices they work on.
 _DEVICES = {'cpu': 'cpu', 'cuda': 'cuda', 'triton': 'cuda'}
+
+
+def register_op(name: str, backends: Iterable[str] = ()) -> None:
+    """Enters an op into :data:`OPS`.
+
+    Args:
+        name: of its public function.
+        backends: that have it; the reference, which is plain PyTorch, always does.
+    """
+    given = set(backends)
+    OPS[name] = tuple(backend for backend in _DEVICES if backend in given)
 
 
 def device_of(backend: str) -> str:
@@ -47,9 +48,9 @@ def available_backends() -> dict[str, str]:
     """Every back end's name, with '' if it can be used or the reason why it cannot."""
     return {
         'reference': '',
-        'cpu': cpu_library.load(cpu_library.PATH)[1],
-        'cuda': cuda_library.available(cuda_library.PATH),
-        'triton': triton.unavailable(),
+        'cpu': library.cpu.unusable(),
+        'cuda': library.cuda.unusable(),
+        'triton': triton_backend.unusable(),
     }
 
 
@@ -87,9 +88,7 @@ def explain(
     forced = forced_backend()
     chosen, why = 'reference', {}
     reasons = available_backends()
-    for name in sorted(reasons, key=_rank):
-        if name == 'reference':
-            continue
+    for name in _DEVICES:
         works_on = _devices(name)
         if forced == name and device not in works_on:
             raise RuntimeError(
@@ -109,7 +108,7 @@ def explain(
         elif dtype == torch.float64 and forced is None:
             # Who computes in double precision checks something: give them the definition.
             why[name] = f'float64 runs on the reference unless {ENV}={name}'
-        elif name == 'triton' and triton.interpreted() and forced is None:
+        elif name == 'triton' and triton_backend.interpreted() and forced is None:
             why[name] = f"Triton's interpreter is for tests: {ENV}=triton takes it"
         elif unsupported and unsupported.get(name):
             why[name] = unsupported[name]
@@ -122,14 +121,9 @@ def explain(
     return chosen, why
 
 
-def _rank(name: str) -> int:
-    """Best back ends first."""
-    return ('cpu', 'cuda', 'triton', 'reference').index(name)
-
-
 def _devices(name: str) -> tuple[str, ...]:
     # Triton's interpreter works on the CPU's memory.
-    interpreted = name == 'triton' and triton.interpreted()
+    interpreted = name == 'triton' and triton_backend.interpreted()
     return ('cpu', 'cuda') if interpreted else (_DEVICES[name],)
 
 
@@ -138,7 +132,8 @@ def _chosen(
     op: str, device: str, dtype: torch.dtype, unsupported: tuple[tuple[str, str], ...]
 ) -> str:
     # All that a choice depends on and that may change while the process runs.
-    state = (os.environ.get(ENV), triton.interpreted(), cpu_library.PATH, cuda_library.PATH)
+    paths = library.cpu.path, library.cuda.path
+    state = (os.environ.get(ENV), triton_backend.interpreted(), *paths)
     return _remembered(op, device, dtype, unsupported, state)
 
 

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures import FINEST_PATCH
+from .backend import register_op
+
+register_op('boundary_targets')
 
 # Label that the published models pad images with; never part of a boundary.
 _PADDING_LABEL = 254

@@ -1,4 +1,4 @@
-"""What the doors of the ops check, whatever back end runs: errors name the argument."""
+"""What the public functions check, whatever back end runs: errors name the argument."""
 
 from __future__ import annotations
 

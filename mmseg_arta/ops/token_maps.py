@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from ..structures import TokenSet, full_grid
+from .backend import register_op
 from .nearest_tokens import nearest_tokens
+
+register_op('finest_token_map')
 
 
 def finest_token_map(levels: Sequence[TokenSet]) -> Tensor:

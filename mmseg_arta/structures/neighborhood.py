@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .token_set import at_least_one
+
 
 @dataclass(frozen=True)
 class Neighborhood:
@@ -51,14 +53,34 @@ class Neighborhood:
     def members(self) -> tuple[Tensor, Tensor]:
         """Rows of every cluster ``(K, cluster_size)`` int64 and which of them exist (bool)."""
         # A compiler merges equal computations itself, and does not trace the lock of a cache.
-        return self._list_members() if torch.compiler.is_compiling() else self._listed
+        return self._list_members() if torch.compiler.is_compiling() else self._members
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Every (token, neighbour) pair: ``(T, L, 2)`` int32 neighbour minus token, and which exist.
+
+        ``L`` is clusters per token times cluster size; the second is ``(T, L)`` bool.
+        """
+        return self._list_pairs() if torch.compiler.is_compiling() else self._pairs
 
     @cached_property
-    def _listed(self) -> tuple[Tensor, Tensor]:
+    def _members(self) -> tuple[Tensor, Tensor]:
         return self._list_members()
+
+    @cached_property
+    def _pairs(self) -> tuple[Tensor, Tensor]:
+        return self._list_pairs()
 
     def _list_members(self) -> tuple[Tensor, Tensor]:
         lanes = torch.arange(self.cluster_size, device=self.start.device)
         rows = self.start[:-1, None] + lanes
         valid = rows < self.start[1:, None]
         return rows.clamp_(max=torch.sym_max(self.order.shape[0] - 1, 0)), valid
+
+    def _list_pairs(self) -> tuple[Tensor, Tensor]:
+        rows, valid = self.members
+        nearest = self.neighbors.clamp(min=0)
+        total, length = nearest.shape[0], nearest.shape[1] * self.cluster_size
+        delta = at_least_one(self.xy)[rows][nearest].view(total, length, 2) - self.xy[:, None]
+        exists = (valid[nearest] & (self.neighbors >= 0)[..., None]).view(total, length)
+        return delta, exists

@@ -13,7 +13,7 @@ from benchmarks import measure, models
 from benchmarks import ops as benchmark
 from benchmarks.cases import cases, levels_of
 from mmseg_arta.ops.backend import OPS
-from mmseg_arta.ops.cpu import library
+from mmseg_arta.ops.library import cpu
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ def test_every_op_with_kernels_has_a_case():
 
 
 def test_results_are_complete(tmp_path, monkeypatch, capsys):
-    if library.load(library.PATH)[1]:
+    if cpu.unusable():
         pytest.skip('the C++ kernels are not built')
     monkeypatch.setattr(measure, 'copy_bandwidth', lambda device: 1e9)
     monkeypatch.setattr(measure, 'matrix_rate', lambda device, dtype: 1e9)
@@ -85,12 +85,11 @@ def test_nothing_wider_than_avx2():
     script = """
 import torch
 from benchmarks import measure
-from mmseg_arta.ops.cpu import library
+from mmseg_arta.ops.library import cpu
 measure.hold_to_avx2()
 x = torch.randn(64, 64)
 assert torch.allclose(x @ x, (x.double() @ x.double()).float(), atol=1e-4)
-built = not library.load(library.PATH)[1]
-ours = library.library().arta_cpu_instructions().decode() if built else 'avx2'
+ours = 'avx2' if cpu.unusable() else cpu.describe().partition(',')[0]
 print(measure.machine('cpu')['instructions'], ours)
 """
     found = subprocess.run(

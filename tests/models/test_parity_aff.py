@@ -11,9 +11,8 @@ from mmseg_arta.checkpoints import rename_keys
 from mmseg_arta.checkpoints.aff import aff_backbone_rules, convert_aff_backbone
 from mmseg_arta.models import AutoFocusFormer
 from mmseg_arta.models.layers import AdaptiveDownsample, ClusterBlock
-from mmseg_arta.ops import nearest_clusters
-from mmseg_arta.ops.reference.clusters import cluster_starts
-from mmseg_arta.ops.reference.published_clusters import published_sort_key
+from mmseg_arta.ops import nearest_clusters, published_sort_key
+from mmseg_arta.ops.balanced_clusters.reference import cluster_starts
 from mmseg_arta.structures import Neighborhood, TokenSet, batch_index, offsets_from_lengths
 from tests.helpers import load_fixture, raster_order, take
 

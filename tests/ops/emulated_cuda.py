@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_arta.ops.cpu import build as cpu_build
-from mmseg_arta.ops.cuda import build
+from mmseg_arta.ops import build
 
 
 def toolkit_headers() -> Path | None:
@@ -29,10 +28,10 @@ def compile_for_the_cpu(folder: Path) -> Path:
     if not build.SOURCES.is_dir() or headers is None:
         pytest.skip('needs the CUDA sources and the headers of the CUDA toolkit')
     try:
-        compiler = cpu_build.find_compiler()
-    except cpu_build.BuildError as error:
+        compiler = build.find_compiler()
+    except build.BuildError as error:
         pytest.skip(str(error))
-    sources = sorted(build.SOURCES.glob('*.cu'))
+    sources = sorted((build.SOURCES / 'cuda').glob('*.cu'))
 
     def compile_one(source: Path) -> str:
         target = folder / f'{source.stem}.o'

@@ -6,19 +6,22 @@ import math
 
 from torch import Tensor
 
-from mmseg_arta.ops.registered import (
-    cluster_attention,
-    masks,
-    neighborhood_merge,
-    patches,
-    places,
-    point_deform_attention,
-)
+from mmseg_arta.ops.balanced_clusters import kernels as balanced_clusters
+from mmseg_arta.ops.class_scores import kernels as class_scores
+from mmseg_arta.ops.cluster_attention import kernels as cluster_attention
+from mmseg_arta.ops.gather_patches import kernels as gather_patches
+from mmseg_arta.ops.nearest_clusters import kernels as nearest_clusters
+from mmseg_arta.ops.nearest_tokens import kernels as nearest_tokens
+from mmseg_arta.ops.neighborhood_merge import kernels as neighborhood_merge
+from mmseg_arta.ops.point_deform_attention import kernels as point_deform_attention
 from mmseg_arta.structures import Neighborhood, TokenSet
 
 
 class Kernels:
-    """The ops on a back end: 'cpu', 'cuda' or 'triton'; numbers are not converted."""
+    """The ops on a back end: 'cpu', 'cuda', 'triton', or 'reference' for searches.
+
+    Numbers are not converted.
+    """
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
@@ -42,20 +45,22 @@ class Kernels:
         return neighborhood_merge.forward(*arguments, self.backend)
 
     def gather_patches(self, *arguments) -> Tensor:
-        return patches.forward(*arguments, self.backend)
+        return gather_patches.forward(*arguments, self.backend)
 
     def balanced_clusters(self, xy, batch, counts, canvas, cluster_size) -> tuple[Tensor, Tensor]:
-        return places.balanced_clusters(xy, batch, counts, *canvas, cluster_size, self.backend)
+        return balanced_clusters.forward(xy, batch, counts, *canvas, cluster_size, self.backend)
 
     def nearest_clusters(self, *arguments) -> Tensor:
-        return places.nearest_clusters(*arguments, self.backend)
+        return nearest_clusters.forward(*arguments, self.backend)
 
     def nearest_tokens(self, at, counts, level: TokenSet, k) -> Tensor:
         centers = level.centers()
-        return places.nearest_tokens(at, centers, counts, level.lengths, k, self.backend)
+        return nearest_tokens.forward(at, centers, counts, level.lengths, k, self.backend)
 
     def mask_probabilities(self, *arguments) -> Tensor:
-        return masks.forward(*arguments, self.backend)
+        return class_scores.forward(*arguments, self.backend)
 
 
-cpu, cuda, triton = (Kernels(name) for name in ('cpu', 'cuda', 'triton'))
+cpu, cuda = Kernels('cpu'), Kernels('cuda')
+#: The searches in plain PyTorch.
+pytorch = Kernels('reference')

@@ -11,16 +11,12 @@ import torch
 from torch import Tensor
 
 from mmseg_arta.ops import cluster_attention, neighborhood_merge, point_deform_attention
-from mmseg_arta.ops.reference import cluster_attention as ref_attention
-from mmseg_arta.ops.reference import neighborhood_merge as ref_merge
-from mmseg_arta.ops.reference import point_deform_attention as ref_deform
+from mmseg_arta.ops.cluster_attention import reference as ref_attention
+from mmseg_arta.ops.neighborhood_merge import reference as ref_merge
+from mmseg_arta.ops.point_deform_attention import reference as ref_deform
 from mmseg_arta.structures import Neighborhood
-from tests.ops import (
-    test_cpu_cluster_attention,
-    test_cpu_neighborhood_merge,
-    test_cpu_point_deform_attention,
-)
-from tests.ops.cpu_cases import run
+from tests.ops.helpers import run
+from tests.ops.inputs import attention_inputs, deform_inputs, merge_inputs
 
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -31,7 +27,7 @@ def attention(
     sizes: Sequence, seed: int = 0, device: str = 'cpu'
 ) -> tuple[Function, Function, list[Tensor]]:
     """The op on a device, its reference on the CPU, and inputs on the CPU."""
-    tensors, hood, clamp = test_cpu_cluster_attention.make(*sizes, seed=seed)
+    tensors, hood, clamp = attention_inputs(*sizes, seed=seed)
     there = moved(hood, device)
     return (
         lambda *t: cluster_attention(*(x.to(device) for x in t), there, clamp).cpu(),
@@ -49,7 +45,7 @@ def moved(hood: Neighborhood, device: str) -> Neighborhood:
 def deform(
     sizes: Sequence, seed: int = 0, device: str = 'cpu'
 ) -> tuple[Function, Function, list[Tensor]]:
-    tensors, places = test_cpu_point_deform_attention.make(*sizes, seed)
+    tensors, places = deform_inputs(*sizes, seed)
 
     def call(function: Function, device: str, *bounds: float) -> Function:
         centers, nearest, batch = (t.to(device) for t in places)
@@ -67,7 +63,7 @@ def deform(
 def merge(
     sizes: Sequence, seed: int = 0, device: str = 'cpu'
 ) -> tuple[Function, Function, list[Tensor]]:
-    tensors, rows = test_cpu_neighborhood_merge.make(*sizes, seed)
+    tensors, rows = merge_inputs(*sizes, seed)
     there = rows.to(device)
     return (
         lambda feats, weights: neighborhood_merge(

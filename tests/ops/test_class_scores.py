@@ -1,4 +1,4 @@
-"""Class scores of pixels: kernel and door against the reference, and the door's checks."""
+"""Class scores of pixels: kernel and public function against the reference, and checks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from torch import nn
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.ops import class_scores
 from mmseg_arta.ops.backend import ENV
-from mmseg_arta.ops.cpu import library
-from mmseg_arta.ops.reference import class_scores as reference
-from mmseg_arta.ops.registered import masks as registered
-from tests.ops.cpu_cases import instruction_set, poisoned, strided, with_threads
+from mmseg_arta.ops.class_scores import kernels, reference
+from tests.ops.helpers import instruction_set, poisoned, strided, with_threads
+from tests.ops.inputs import score_inputs
 from tests.ops.kernels import cpu
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
@@ -35,23 +34,16 @@ CASES = {
 }
 
 
-def make(images, queries, classes, rows, columns, cell, height, width, seed=0):
-    torch.manual_seed(seed)
-    probs = torch.rand(images, queries, classes)
-    logits = torch.randn(images, queries, rows, columns) * 8
-    return probs, logits, cell, (height, width)
-
-
 @pytest.fixture
 def counted(monkeypatch):
-    """The rows of pixels of every call of the kernel by the door."""
-    calls, forward = [], registered.forward
+    """The rows of pixels of every call of the kernel by the public function."""
+    calls, forward = [], kernels.forward
 
     def count(logits, cell, first, rows, width, strips, backend):
         calls.append((first, rows, strips))
         return forward(logits, cell, first, rows, width, strips, backend)
 
-    monkeypatch.setattr(registered, 'forward', count)
+    monkeypatch.setattr(kernels, 'forward', count)
     return calls
 
 
@@ -68,28 +60,28 @@ def check(probs, logits, cell, size):
 @pytest.mark.parametrize('case', CASES)
 def test_matches_the_reference(case, instructions, counted):
     with instruction_set(instructions):
-        check(*make(*CASES[case]))
+        check(*score_inputs(*CASES[case]))
     assert bool(counted) == (case != 'no images')
 
 
 @pytest.mark.parametrize('seed', range(40))
 def test_random_sizes(seed, monkeypatch):
     # Small blocks, so that there are several, and strips that do and do not divide the width.
-    door = sys.modules[class_scores.__module__]
-    monkeypatch.setattr(door, 'PIXELS_PER_THREAD', 1 << seed % 11)
-    monkeypatch.setattr(door, 'STRIP', 1 + seed % 13)
+    module = sys.modules[class_scores.__module__]
+    monkeypatch.setattr(module, 'PIXELS_PER_THREAD', 1 << seed % 11)
+    monkeypatch.setattr(module, 'STRIP', 1 + seed % 13)
     torch.manual_seed(seed)
     images, queries, classes, rows, columns, cell = (
         int(torch.randint(1, high, ())) for high in (4, 30, 40, 9, 40, 9)
     )
     height = int(torch.randint(1, rows * cell + 1, ()))
     width = int(torch.randint(1, columns * cell + 1, ()))
-    check(*make(images, queries, classes, rows, columns, cell, height, width, seed))
+    check(*score_inputs(images, queries, classes, rows, columns, cell, height, width, seed))
 
 
 def test_blocks_cover_the_image_once(counted):
     _, (_, threads) = with_threads(
-        (1, 2), lambda: [class_scores(*make(1, 2, 3, 4, 512, 2, 7, 1024)), list(counted)]
+        (1, 2), lambda: [class_scores(*score_inputs(1, 2, 3, 4, 512, 2, 7, 1024)), list(counted)]
     )
     assert threads == [(0, 4, 2), (4, 3, 2), (0, 7, 2)]
 
@@ -104,7 +96,7 @@ def probabilities(logits, cell, size):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize('strips', [1, 5, 25])
 def test_probabilities_of_some_rows(strips, dtype):
-    _, logits, cell, size = make(*CASES['cut'])
+    _, logits, cell, size = score_inputs(*CASES['cut'])
     truth = probabilities(logits[1].double(), cell, size)[:, 3:14]
     with poisoned():
         found = cpu.mask_probabilities(logits[1].to(dtype), cell, 3, 11, size[1], strips)
@@ -115,7 +107,7 @@ def test_probabilities_of_some_rows(strips, dtype):
 
 def test_float64_is_exact(monkeypatch, counted):
     monkeypatch.setenv(ENV, 'cpu')
-    probs, logits, cell, size = make(*CASES['cut'])
+    probs, logits, cell, size = score_inputs(*CASES['cut'])
     found = class_scores(probs.double(), logits.double(), cell, size)
     truth = reference.class_scores(probs.double(), logits.double(), cell, size)
     torch.testing.assert_close(found, truth, rtol=0, atol=1e-13)
@@ -139,7 +131,7 @@ def test_what_is_not_finite_shows_as_in_the_reference(value):
 
 
 def test_layouts_and_threads_change_nothing():
-    probs, logits, cell, size = make(*CASES['blocks'])
+    probs, logits, cell, size = score_inputs(*CASES['blocks'])
 
     def both():
         kernel = cpu.mask_probabilities(logits[0], cell, 5, 7, size[1], 2)
@@ -154,7 +146,7 @@ def test_layouts_and_threads_change_nothing():
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_no_worse_than_plain(dtype):
-    probs, logits, cell, size = make(*CASES['cut'])
+    probs, logits, cell, size = score_inputs(*CASES['cut'])
     probs, logits = probs.to(dtype), logits.to(dtype)
     exact = reference.class_scores(probs.double(), logits.double(), cell, size)
     plain = reference.class_scores(probs, logits, cell, size)
@@ -163,21 +155,21 @@ def test_half_precision_is_no_worse_than_plain(dtype):
     assert (found - exact).abs().max() <= 2 * (plain - exact).abs().max()
 
 
-def test_the_door_gives_gradients():
-    probs, logits, cell, size = make(1, 3, 2, 2, 3, 4, 7, 10)
+def test_the_public_function_gives_gradients():
+    probs, logits, cell, size = score_inputs(1, 3, 2, 2, 3, 4, 7, 10)
     probs, logits = probs.double().requires_grad_(), logits.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda p, m: class_scores(p, m, cell, size), (probs, logits))
 
 
 def test_compilers_see_the_definition(counted):
-    arguments = make(*CASES['cut'])
+    arguments = score_inputs(*CASES['cut'])
     found = torch.compile(class_scores, backend='eager', fullgraph=True)(*arguments)
     torch.testing.assert_close(found, reference.class_scores(*arguments), rtol=0, atol=1e-6)
     assert not counted
 
 
 def test_costs_what_the_definition_costs(monkeypatch):
-    probs, logits, cell, size = make(*CASES['whole'])
+    probs, logits, cell, size = score_inputs(*CASES['whole'])
 
     class Model(nn.Module):
         def forward(self, image):
@@ -193,20 +185,9 @@ def test_costs_what_the_definition_costs(monkeypatch):
     assert costs == [(expected, expected)] * 2
 
 
-def test_room_keeps_what_is_there():
-    # More than two steps, from an address within a page.
-    numbers = torch.arange(9 << 20, dtype=torch.int32)[5:]
-    before = numbers.clone()
-    library.call('arta_make_room', numbers.data_ptr(), numbers.numel() * 4, 2)
-    assert torch.equal(numbers, before)
-
-
 def test_opcheck():
-    _, logits, cell, size = make(*CASES['cut'])
-    torch.library.opcheck(registered.forward, (logits[0], cell, 3, 11, size[1], 5, 'cpu'))
-    # Its numbers are arbitrary, and equal in no two runs.
-    checks = ('test_schema', 'test_autograd_registration', 'test_faketensor')
-    torch.library.opcheck(registered.room, (logits, 1, 2, 3, 4, 'cpu'), test_utils=checks)
+    _, logits, cell, size = score_inputs(*CASES['cut'])
+    torch.library.opcheck(kernels.forward, (logits[0], cell, 3, 11, size[1], 5, 'cpu'))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmseg_arta.ops import balanced_clusters, build_neighborhood, nearest_clusters
-from mmseg_arta.ops.reference.clusters import cluster_starts
+from mmseg_arta.ops.balanced_clusters.reference import cluster_starts
 from tests.helpers import load_fixture, mixed_places
 
 FIXTURE = load_fixture('arta/space_filling_cluster.pt')

@@ -22,11 +22,6 @@ from mmseg_arta.ops import (
 )
 from mmseg_arta.structures import MixedTokens
 from tests.helpers import some_tokens
-from tests.ops import (
-    test_cpu_cluster_attention,
-    test_cpu_neighborhood_merge,
-    test_cpu_point_deform_attention,
-)
 from tests.ops.compiling import (
     IMAGES,
     NANO,
@@ -39,6 +34,7 @@ from tests.ops.compiling import (
     halved_by_scores,
     lengths,
 )
+from tests.ops.inputs import attention_inputs, deform_inputs, merge_inputs
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels', 'fresh_compiler')
 
@@ -211,19 +207,19 @@ class TestFewRows:
         )
 
     def test_cluster_attention(self, rows):
-        tensors, hood, clamp = test_cpu_cluster_attention.make((rows,), 2, 8)
+        tensors, hood, clamp = attention_inputs((rows,), 2, 8)
         self.check(lambda *t: cluster_attention(*t, hood, clamp), *tensors)
 
     def test_point_deform_attention(self, rows):
         sizes = (rows, rows, 1, 2, 8, 2, 2, 4, 3.0)
-        tensors, (centers, nearest, batch) = test_cpu_point_deform_attention.make(*sizes)
+        tensors, (centers, nearest, batch) = deform_inputs(*sizes)
         self.check(
             lambda v, x, w, p: point_deform_attention(v, centers, nearest, batch, x, w, p),
             *tensors,
         )
 
     def test_neighborhood_merge(self, rows):
-        tensors, index = test_cpu_neighborhood_merge.make(rows, rows, 3, 4, 8)
+        tensors, index = merge_inputs(rows, rows, 3, 4, 8)
         self.check(lambda feats, weights: neighborhood_merge(feats, index, weights), *tensors)
 
     def test_gather_patches(self, rows):

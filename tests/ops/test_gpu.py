@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -16,23 +17,31 @@ from mmseg_arta.ops import (
     nearest_tokens,
     neighborhood_merge,
     point_deform_attention,
-    registered,
 )
 from mmseg_arta.ops.backend import OPS
-from mmseg_arta.ops.reference import cluster_attention as ref_attention
-from mmseg_arta.ops.reference import clusters as ref_clusters
-from mmseg_arta.ops.reference import nearest_tokens as ref_nearest
-from mmseg_arta.ops.reference import neighborhood_merge as ref_merge
-from mmseg_arta.ops.reference import patches as ref_patches
-from mmseg_arta.ops.reference import point_deform_attention as ref_deform
+from mmseg_arta.ops.balanced_clusters import kernels as balanced_kernels
+from mmseg_arta.ops.balanced_clusters import reference as ref_balanced
+from mmseg_arta.ops.cluster_attention import kernels as attention_kernels
+from mmseg_arta.ops.cluster_attention import reference as ref_attention
+from mmseg_arta.ops.gather_patches import kernels as patch_kernels
+from mmseg_arta.ops.gather_patches import reference as ref_patches
+from mmseg_arta.ops.nearest_clusters import kernels as cluster_kernels
+from mmseg_arta.ops.nearest_clusters import reference as ref_clusters
+from mmseg_arta.ops.nearest_tokens import kernels as token_kernels
+from mmseg_arta.ops.nearest_tokens import reference as ref_nearest
+from mmseg_arta.ops.neighborhood_merge import kernels as merge_kernels
+from mmseg_arta.ops.neighborhood_merge import reference as ref_merge
+from mmseg_arta.ops.point_deform_attention import kernels as deform_kernels
+from mmseg_arta.ops.point_deform_attention import reference as ref_deform
 from mmseg_arta.structures import TokenSet, offsets_from_lengths
 from tests.helpers import mixed_places
-from tests.ops import (
-    precision,
-    test_cpu_cluster_attention,
-    test_cpu_neighborhood_merge,
-    test_cpu_patches,
-    test_cpu_point_deform_attention,
+from tests.ops import precision
+from tests.ops.inputs import (
+    attention_inputs,
+    deform_call,
+    deform_inputs,
+    merge_inputs,
+    patch_inputs,
 )
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
@@ -66,11 +75,11 @@ def fresh_compiler():
 
 def use_first_choice(monkeypatch):
     """Tuning compiles every kernel several times for each size: only one test does it."""
-    from mmseg_arta.ops.triton import attention_kernels, row_kernels
-
-    for kernel in (*vars(attention_kernels).values(), *vars(row_kernels).values()):
-        if hasattr(kernel, 'configs'):
-            monkeypatch.setattr(kernel, 'configs', kernel.configs[:1])
+    for op in precision.SMALL:
+        module = importlib.import_module(f'mmseg_arta.ops.{op}.triton_kernels')
+        for kernel in vars(module).values():
+            if hasattr(kernel, 'configs'):
+                monkeypatch.setattr(kernel, 'configs', kernel.configs[:1])
 
 
 def check(function, truth, tensors, dtype, sums=()):
@@ -118,7 +127,7 @@ def test_cluster_attention(backend, lengths, heads, dim, size, width, dtype):
         xy.to(DEVICE), batch.to(DEVICE), counts.to(DEVICE), lengths, CANVAS, size, width
     )
     places = precision.moved(on_gpu, 'cpu')
-    order, start = ref_clusters.balanced_clusters(xy, batch, counts, CANVAS, size)
+    order, start = ref_balanced.balanced_clusters(xy, batch, counts, CANVAS, size)
     assert torch.equal(places.order, order) and torch.equal(places.start, start)
     nearest = ref_clusters.nearest_clusters(places.xy, start, lengths, size, width)
     assert torch.equal(places.neighbors, nearest)
@@ -140,7 +149,7 @@ def test_cluster_attention(backend, lengths, heads, dim, size, width, dtype):
 @dtypes
 def test_point_deform_attention(backend, dtype):
     sizes = (500, 300, 2, 8, 32, 3, 4, 4, 3.0)
-    tensors, places = test_cpu_point_deform_attention.make(*sizes)
+    tensors, places = deform_inputs(*sizes)
     centers, nearest, batch = places
     tensors[0] = tensors[0].to(dtype)
     on_gpu = [t.to(DEVICE) for t in (centers, nearest, batch)]
@@ -148,7 +157,7 @@ def test_point_deform_attention(backend, dtype):
     def function(value, location, weight, power):
         return point_deform_attention(value, *on_gpu, location, weight, power)
 
-    truth = test_cpu_point_deform_attention.call(ref_deform, places)
+    truth = deform_call(ref_deform, places)
     check(function, truth, tensors, dtype, sums=(3,))
     torch.use_deterministic_algorithms(True)
     try:
@@ -161,7 +170,7 @@ def test_point_deform_attention(backend, dtype):
 @dtypes
 @pytest.mark.parametrize('sizes', [(900, 700, 9, 4, 256), (50, 33, 4, 1, 37)], ids=str)
 def test_neighborhood_merge(backend, sizes, dtype):
-    tensors, rows = test_cpu_neighborhood_merge.make(*sizes)
+    tensors, rows = merge_inputs(*sizes)
     on_gpu = rows.to(DEVICE)
     grads, again = check(
         lambda feats, weights: neighborhood_merge(feats, on_gpu, weights),
@@ -176,7 +185,7 @@ def test_neighborhood_merge(backend, sizes, dtype):
 def test_places(backend, lengths):
     xy, batch, counts = mixed_places(lengths, CANVAS)
     found = balanced_clusters(xy.to(DEVICE), batch.to(DEVICE), counts.to(DEVICE), CANVAS)
-    expected = ref_clusters.balanced_clusters(xy, batch, counts, CANVAS, 8)
+    expected = ref_balanced.balanced_clusters(xy, batch, counts, CANVAS, 8)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(found, expected, strict=True))
     order = batch.argsort(stable=True)
     offsets = offsets_from_lengths(lengths, torch.device(DEVICE))
@@ -191,7 +200,7 @@ def test_places(backend, lengths):
 
 @pytest.mark.parametrize('dtype', [*TOLERANCE, torch.uint8], ids=str)
 def test_patches(backend, dtype):
-    image, xy, batch, size = test_cpu_patches.make(2, 3, 6, 9, 8, 90)
+    image, xy, batch, size = patch_inputs(2, 3, 6, 9, 8, 90)
     image = (image * 50).to(dtype)
     places = xy.to(DEVICE), batch.to(DEVICE), size
     found = gather_patches(image.to(DEVICE), *places)
@@ -214,17 +223,17 @@ def test_half_types_err_at_most_twice_as_much_as_plain_pytorch(backend, op, dtyp
 
 def registered_calls():
     """Arguments of the registered ops, without the back end: forward, and which have gradients."""
-    tensors, hood, _ = test_cpu_cluster_attention.make((50, 31), 2, 32)
+    tensors, hood, _ = attention_inputs((50, 31), 2, 32)
     at = (hood.xy, hood.start, hood.neighbors, 8, 5.0)
-    yield 'cluster_attention', registered.cluster_attention, (*tensors, *at), range(6)
+    yield 'cluster_attention', attention_kernels, (*tensors, *at), range(6)
     sizes = (50, 31, 2, 2, 16, 2, 2, 4, 3.0)
-    (value, *rest), places = test_cpu_point_deform_attention.make(*sizes)
+    (value, *rest), places = deform_inputs(*sizes)
     given = (value, *places, *rest, 0.01, 1e-6)
-    yield 'point_deform_attention', registered.point_deform_attention, given, (0, 4, 5, 6)
-    (feats, weights), rows = test_cpu_neighborhood_merge.make(50, 31, 9, 4, 64)
-    yield 'neighborhood_merge', registered.neighborhood_merge, (feats, rows, weights), (0, 2)
-    patches = test_cpu_patches.make(2, 3, 3, 5, 8, 11)
-    yield 'gather_patches', registered.patches, patches, (0,)
+    yield 'point_deform_attention', deform_kernels, given, (0, 4, 5, 6)
+    (feats, weights), rows = merge_inputs(50, 31, 9, 4, 64)
+    yield 'neighborhood_merge', merge_kernels, (feats, rows, weights), (0, 2)
+    patches = patch_inputs(2, 3, 3, 5, 8, 11)
+    yield 'gather_patches', patch_kernels, patches, (0,)
 
 
 def to_gpu(arguments):
@@ -255,14 +264,12 @@ def test_opcheck_of_places(backend):
     if backend == 'triton':
         pytest.skip('Triton does not have these ops')
     xy, batch, counts = to_gpu(mixed_places((50, 31), CANVAS))
-    torch.library.opcheck(
-        registered.places.balanced_clusters, (xy, batch, counts, *CANVAS, 8, backend)
-    )
-    order, start = registered.places.balanced_clusters(xy, batch, counts, *CANVAS, 8, backend)
+    torch.library.opcheck(balanced_kernels.forward, (xy, batch, counts, *CANVAS, 8, backend))
+    order, start = balanced_kernels.forward(xy, batch, counts, *CANVAS, 8, backend)
     given = (xy[order], start, [50, 31], 8, 6, backend)
-    torch.library.opcheck(registered.places.nearest_clusters, given)
+    torch.library.opcheck(cluster_kernels.forward, given)
     given = (xy.double(), xy.double(), [50, 31], [50, 31], 4, backend)
-    torch.library.opcheck(registered.places.nearest_tokens, given)
+    torch.library.opcheck(token_kernels.forward, given)
 
 
 @dtypes

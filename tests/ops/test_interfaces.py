@@ -1,92 +1,100 @@
-"""The structures that ctypes passes are those that the compiler sees."""
+"""What the ops declare for ctypes is what the C sources state and the compiler sees."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 import subprocess
-from types import ModuleType
+from pathlib import Path
 
 import pytest
 
-from mmseg_arta.ops.cpu import build as cpu_build
-from mmseg_arta.ops.cpu import interface as cpu_interface
-from mmseg_arta.ops.cuda import build as cuda_build
-from mmseg_arta.ops.cuda import interface as cuda_interface
-from mmseg_arta.ops.native import interface as shared_interface
-from mmseg_arta.ops.native import problems
+from mmseg_arta.ops import build, library
 
-SHARED = cpu_build.SOURCES.parent / 'problems.h'
-INTERFACES = {
-    'CPU': (cpu_build.SOURCES / 'interface.h', cpu_interface),
-    'CUDA': (cuda_build.SOURCES / 'interface.h', cuda_interface),
-}
+LIBRARIES = {'cpu': library.cpu, 'cuda': library.cuda}
 
 pytestmark = [
-    pytest.mark.skipif(
-        not all(header.is_file() for header, _ in INTERFACES.values()), reason='needs the sources'
-    ),
-    pytest.mark.parametrize('name', INTERFACES),
+    pytest.mark.skipif(not build.SOURCES.is_dir(), reason='needs the sources'),
+    pytest.mark.parametrize('name', LIBRARIES),
 ]
 
 
-def structures(interface: ModuleType) -> dict[str, type[ctypes.Structure]]:
+def text_of(name: str) -> str:
+    """All sources of a back end."""
+    files = sorted((build.SOURCES / name).iterdir()) + sorted(build.SOURCES.glob('*.h'))
+    return '\n'.join(path.read_text() for path in files)
+
+
+def structures(name: str) -> dict[str, type[ctypes.Structure]]:
+    """Those that functions of a back end take, by their names in C."""
+    found: dict[str, type[ctypes.Structure]] = {'ArtaRun': library.Run}
+    for _, *arguments in LIBRARIES[name].functions.values():
+        for argument in arguments:
+            kind = getattr(argument, '_type_', None)
+            if isinstance(kind, type) and issubclass(kind, ctypes.Structure):
+                found['Arta' + kind.__name__.removeprefix('Cpu').removeprefix('Cuda')] = kind
+    return found
+
+
+def declarations(name: str) -> dict[str, str]:
+    """The text of the C structures in the sources of a back end, by name."""
+    text = text_of(name)
     return {
-        name: structure
-        for module in (shared_interface, interface)
-        for name, structure in vars(module).items()
-        if isinstance(structure, type) and issubclass(structure, ctypes.Structure)
+        declared.split()[1]: declared
+        for declared in re.findall(r'^struct Arta\w+ \{.*?^\};', text, re.MULTILINE | re.DOTALL)
     }
 
 
 def test_everything_is_declared(name):
-    header, interface = INTERFACES[name]
-    text = SHARED.read_text() + header.read_text()
-    assert set(re.findall(r'^struct Arta(\w+) \{', text, re.MULTILINE)) == set(
-        structures(interface)
-    )
-    declared = re.findall(r'^ARTA_API [\w* ]*?(arta_\w+)\(', text, re.MULTILINE)
-    assert set(declared) == set(interface.FUNCTIONS)
-    assert f'#define ARTA_{name}_VERSION {interface.VERSION}\n' in text
-    codes = re.findall(r'^#define ARTA_(?:CUDA_)?([A-Z_]+) (\d+)$', text, re.MULTILINE)
-    for code, value in codes:
-        if code not in ('CPU_VERSION', 'VERSION'):
-            assert getattr(interface, code) == int(value)
+    text = text_of(name)
+    assert set(structures(name)) == set(declarations(name))
+    stated = re.findall(r'^ARTA_API [\w* ]*?(arta_\w+)\(', text, re.MULTILINE)
+    assert sorted(stated) == sorted(LIBRARIES[name].functions)
+    versions = dict(re.findall(r'^ARTA_INTERFACE\((\w+), (\d+)\)', text, re.MULTILINE))
+    assert {op: int(number) for op, number in versions.items()} == LIBRARIES[name].versions
+    header = (build.SOURCES / name / 'interface.h').read_text()
+    codes = re.findall(r'^#define ARTA_([A-Z_]+) (\d+)$', header, re.MULTILINE)
+    assert len(codes) == 2
+    assert all(getattr(library, code) == int(value) for code, value in codes)
 
 
 def test_number_types_have_their_codes(name):
-    (listed,) = re.findall(r'enum ArtaType \{(.*?)\}', SHARED.read_text(), re.DOTALL)
+    (listed,) = re.findall(r'enum ArtaType \{(.*?)\}', text_of(name), re.DOTALL)
     codes = {word.lower(): int(code) for word, code in re.findall(r'ARTA_(\w+) = (\d)', listed)}
-    assert codes == {str(t).removeprefix('torch.'): code for t, code in problems.TYPES.items()}
+    assert codes == {str(t).removeprefix('torch.'): code for t, code in library.TYPES.items()}
 
 
 def test_functions_take_as_many_arguments(name):
-    header, interface = INTERFACES[name]
-    text = re.sub(r'\s+', ' ', header.read_text())
-    for function, (_, arguments) in interface.FUNCTIONS.items():
-        (inside,) = re.findall(rf'\b{function}\(([^)]*)\)', text)
+    text = re.sub(r'\s+', ' ', text_of(name))
+    for function, (_, *arguments) in LIBRARIES[name].functions.items():
+        (inside,) = re.findall(rf'ARTA_API [\w* ]*?\b{function}\(([^)]*)\)', text)
         assert len(arguments) == (inside.count(',') + 1 if inside else 0), function
 
 
-def test_fields_lie_where_the_compiler_puts_them(name, tmp_path):
-    header, interface = INTERFACES[name]
+def test_fields_lie_where_the_compiler_puts_them(name, tmp_path: Path):
     try:
-        compiler = cpu_build.find_compiler()
-    except cpu_build.BuildError as error:
+        compiler = build.find_compiler()
+    except build.BuildError as error:
         pytest.skip(str(error))
     fields = [
         (structure, field, kind)
-        for structure, kind in structures(interface).items()
+        for structure, kind in structures(name).items()
         for field, _ in kind._fields_
     ]
     lines = [
-        f'  std::printf("%zu %zu\\n", offsetof(Arta{structure}, {field}), sizeof(Arta{structure}));'
+        f'  std::printf("%zu %zu\\n", offsetof({structure}, {field}), sizeof({structure}));'
         for structure, field, _ in fields
     ]
+    # ArtaRun, which others hold, comes from the header.
+    declared = [text for arta, text in declarations(name).items() if arta != 'ArtaRun']
     source = tmp_path / 'layout.cpp'
     source.write_text(
-        f'#include <cstddef>\n#include <cstdio>\n#include "{header}"\n'
-        'int main() {\n' + '\n'.join(lines) + '\n}\n'
+        '#include <cstddef>\n#include <cstdio>\n'
+        f'#include "{build.SOURCES / name / "interface.h"}"\n'
+        + '\n'.join(declared)
+        + '\nint main() {\n'
+        + '\n'.join(lines)
+        + '\n}\n'
     )
     program = tmp_path / 'layout'
     subprocess.run([*compiler, '-std=c++17', str(source), '-o', str(program)], check=True)

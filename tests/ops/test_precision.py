@@ -1,16 +1,15 @@
-"""The C++ back end in half types errs at most twice as much as plain PyTorch."""
+"""Every back end in half types errs at most twice as much as plain PyTorch."""
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 
 from tests.ops import precision
+from tests.ops.helpers import interpreted
 
-pytestmark = [
-    pytest.mark.usefixtures('cpu_kernels'),
-    pytest.mark.parametrize('dtype', precision.HALVES, ids=str),
-    pytest.mark.parametrize('seed', range(3)),
-]
+pytestmark = pytest.mark.parametrize('dtype', precision.HALVES, ids=str)
 
 CASES = {
     'two images': (precision.attention, ((300, 211), 3, 16, 8, 6, 5.0)),
@@ -22,7 +21,24 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures('cpu_kernels')
+@pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('case', CASES)
-def test_twice_the_error_of_plain_pytorch(case, seed, dtype):
+def test_cpu(case, seed, dtype):
     make, sizes = CASES[case]
     precision.check(*make(sizes, seed), dtype)
+
+
+@pytest.mark.usefixtures('emulated_cuda')
+@pytest.mark.parametrize('op', precision.SMALL)
+def test_cuda(op, dtype, monkeypatch):
+    # The public function's conversions are those for a GPU.
+    module = sys.modules[f'mmseg_arta.ops.{op}']
+    monkeypatch.setattr(module, 'chosen_backend', lambda *arguments: 'cuda')
+    precision.check(*precision.SMALL[op](), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize('op', precision.SMALL)
+def test_triton_in_half_types(op, dtype):
+    precision.check(*precision.SMALL[op](), dtype)

@@ -94,7 +94,6 @@ _BY_OPERATOR: dict[Any, Formula] = {
 _FUSED: dict[str, Formula] = {
     # Masks resized; the product with the classes is PyTorch's.
     'mmseg_arta.mask_probabilities': lambda args, out: 4 * out.numel(),
-    'mmseg_arta.room_for_scores': lambda args, out: 0,
 }
 
 _EMBEDDING_BAGS = ('_embedding_bag', '_embedding_bag_forward_only')

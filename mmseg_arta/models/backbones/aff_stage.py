@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch.utils.checkpoint as cp
 from torch import Tensor, nn
 
-from ...ops import build_neighborhood, uses_reference
-from ...ops.reference.cluster_attention import relative_geometry
-from ...ops.reference.published_clusters import published_neighborhood
+from ...ops import (
+    build_neighborhood,
+    published_neighborhood,
+)
 from ...structures import Neighborhood, TokenSet
 from ..layers import ClusterBlock
 
@@ -78,17 +79,11 @@ class AFFStage(nn.Module):
         With ``tie_order='published'`` those too are in cluster order.
         """
         x = neighborhood.to_clusters(tokens.feats)
-        # Only the reference takes the pairs' geometry from outside.
-        geometry = (
-            relative_geometry(neighborhood, x.dtype)
-            if uses_reference('cluster_attention', x)
-            else None
-        )
         for block in self.blocks:
             if self.with_cp and self.training and x.requires_grad:
-                x = cp.checkpoint(block, x, neighborhood, geometry, use_reentrant=False)
+                x = cp.checkpoint(block, x, neighborhood, use_reentrant=False)
             else:
-                x = block(x, neighborhood, geometry)
+                x = block(x, neighborhood)
         out = x if self.norm is None else self.norm(x)
         if self.tie_order == 'published':
             return x, replace(tokens, feats=out, xy=neighborhood.xy)

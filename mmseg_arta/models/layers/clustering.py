@@ -9,8 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from ...ops import build_neighborhood
-from ...ops.reference.published_clusters import published_neighborhood
+from ...ops import build_neighborhood, published_neighborhood
 from ...structures import FINEST_PATCH, AllocationRound, Neighborhood, TokenSet
 from .point_deform import TokenPlaces, token_places
 
