@@ -1,4 +1,5 @@
-# COCO-Stuff 10k: 171 classes; label files count from 1, and 0 is no class. The files beside this one add crops and augmentation.
+# COCO-Stuff 10k: 171 classes; label files count from 1, and 0 is no class.
+# The files beside this one add crops and augmentation.
 _base_ = ['../pipelines.py']
 dataset_type = 'COCOStuffDataset'
 data_root = 'data/coco_stuff10k'
