@@ -2,9 +2,9 @@
 # images.
 _base_ = [
     '../_base_/models/aff-mini_mask2former.py',
-    '../_base_/datasets/cityscapes_1024x1024.py',
-    '../_base_/schedules/aff_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/datasets/cityscapes_512x1024.py',
+    '../_base_/schedules/aff_45k.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 1024)
 model = dict(
@@ -13,25 +13,4 @@ model = dict(
     backbone=dict(alpha=8.0),
     decode_head=dict(num_classes=19),
 )
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='CheckLabels', num_classes=19),
-    dict(
-        type='RandomChoiceResize',
-        scales=[int(1024 * x * 0.1) for x in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=4096,
-    ),
-    dict(type='RandomCrop', crop_size=crop_size),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
-tta_model = dict(type='ScoreTTAModel')
-# 45k iterations
-param_scheduler = [
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin=0, end=45000),
-]
-train_cfg = dict(max_iters=45000)
+train_dataloader = dict(batch_size=8)

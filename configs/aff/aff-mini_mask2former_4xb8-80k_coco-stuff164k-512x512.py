@@ -3,11 +3,10 @@ _base_ = [
     '../_base_/models/aff-mini_mask2former.py',
     '../_base_/datasets/coco-stuff164k_512x512.py',
     '../_base_/schedules/aff_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
     data_preprocessor=dict(size=crop_size),
     decode_head=dict(num_classes=171),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dtop_vit-b16.py',
     '../_base_/datasets/ade20k-ratio_512x512.py',
     '../_base_/schedules/segvit_160k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 halting_head = dict(num_classes=150, num_heads=6, self_attention=True)
@@ -19,4 +19,3 @@ model = dict(
     decode_head=halting_head,
 )
 train_dataloader = dict(batch_size=2)
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dtop_vit-l16.py',
     '../_base_/datasets/ade20k-ratio_640x640.py',
     '../_base_/schedules/segvit_160k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (640, 640)
 halting_head = dict(num_classes=150, num_heads=8, self_attention=True)
@@ -18,4 +18,3 @@ model = dict(
     test_cfg=dict(crop_size=crop_size, stride=(608, 608)),
 )
 train_dataloader = dict(batch_size=2)
-tta_model = dict(type='ScoreTTAModel')

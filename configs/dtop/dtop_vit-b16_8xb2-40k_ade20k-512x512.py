@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dtop_vit-b16.py',
     '../_base_/datasets/ade20k-ratio_512x512.py',
     '../_base_/schedules/dtop_40k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 halting_head = dict(num_classes=150, num_heads=6, self_attention=True)
@@ -20,4 +20,3 @@ model = dict(
 )
 train_dataloader = dict(batch_size=2)
 load_from = 'work_dirs/dtop-base_vit-b16_8xb2-160k_ade20k-512x512/iter_160000.pth'
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dtop_vit-l16.py',
     '../_base_/datasets/coco-stuff10k-ratio_512x512.py',
     '../_base_/schedules/dtop_20k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 halting_head = dict(num_classes=171, num_heads=16, self_attention=True)
@@ -17,4 +17,3 @@ model = dict(
 )
 train_dataloader = dict(batch_size=2)
 load_from = 'work_dirs/dtop-base_vit-l16_8xb2-80k_coco-stuff10k-512x512/iter_80000.pth'
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dtop_vit-l16.py',
     '../_base_/datasets/ade20k-ratio_640x640.py',
     '../_base_/schedules/dtop_40k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (640, 640)
 halting_head = dict(num_classes=150, num_heads=8, self_attention=True)
@@ -19,4 +19,3 @@ model = dict(
 )
 train_dataloader = dict(batch_size=2)
 load_from = 'work_dirs/dtop-base_vit-l16_8xb2-160k_ade20k-640x640/iter_160000.pth'
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dups-tiny_mask2former.py',
     '../_base_/datasets/cityscapes_1024x1024.py',
     '../_base_/schedules/adamw_90k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (1024, 1024)
 model = dict(
@@ -14,4 +14,3 @@ model = dict(
     decode_head=dict(num_classes=19),
     test_cfg=dict(_delete_=True, mode='slide', crop_size=crop_size, stride=(512, 512)),
 )
-tta_model = dict(type='ScoreTTAModel')

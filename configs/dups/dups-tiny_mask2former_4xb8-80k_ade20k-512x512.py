@@ -3,10 +3,9 @@ _base_ = [
     '../_base_/models/dups-tiny_mask2former.py',
     '../_base_/datasets/ade20k_512x512.py',
     '../_base_/schedules/adamw_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
     data_preprocessor=dict(size=crop_size),
 )
-tta_model = dict(type='ScoreTTAModel')

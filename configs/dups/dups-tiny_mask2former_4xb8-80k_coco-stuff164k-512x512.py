@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/dups-tiny_mask2former.py',
     '../_base_/datasets/coco-stuff164k_512x512.py',
     '../_base_/schedules/adamw_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
@@ -11,4 +11,3 @@ model = dict(
     backbone=dict(allocation=dict(caps=(0.7, 0.7, 0.6))),
     decode_head=dict(num_classes=171),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/lrformer-t-plus.py',
     '../_base_/datasets/ade20k-ratio_512x512.py',
     '../_base_/schedules/lrformer_160k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
@@ -11,4 +11,3 @@ model = dict(
 )
 # the decoder's usual clipping, as in the published code
 optim_wrapper = dict(clip_grad=dict(max_norm=0.01))
-tta_model = dict(type='ScoreTTAModel')

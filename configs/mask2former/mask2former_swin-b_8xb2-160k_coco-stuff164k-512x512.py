@@ -1,14 +1,13 @@
 # Mask2Former with Swin-B, pre-trained on ImageNet-22K, on COCO-Stuff 164k.
-_base_ = ['./mask2former_swin-t_8xb2-160k_coco-stuff164k-512x512.py']
-pretrained = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/swin_base_patch4_window12_384_22k_20220317-e5c09f74.pth'
+_base_ = [
+    '../_base_/models/mask2former_swin-b.py',
+    '../_base_/datasets/coco-stuff164k_512x512.py',
+    '../_base_/schedules/mask2former_160k.py',
+    '../_base_/score_runtime.py',
+]
+crop_size = (512, 512)
 model = dict(
-    backbone=dict(
-        pretrain_img_size=384,
-        embed_dims=128,
-        depths=[2, 2, 18, 2],
-        num_heads=[4, 8, 16, 32],
-        window_size=12,
-        init_cfg=dict(checkpoint=pretrained),
-    ),
-    decode_head=dict(in_channels=(1024, 512, 256, 128)),
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=171),
 )
+train_dataloader = dict(batch_size=2)

@@ -1,14 +1,13 @@
 # Mask2Former with Swin-B, pre-trained on ImageNet-22K, on Cityscapes, tested on whole images.
-_base_ = ['./mask2former_swin-t_8xb2-90k_cityscapes-512x1024.py']
-pretrained = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/swin_base_patch4_window12_384_22k_20220317-e5c09f74.pth'
+_base_ = [
+    '../_base_/models/mask2former_swin-b.py',
+    '../_base_/datasets/cityscapes_512x1024.py',
+    '../_base_/schedules/mask2former_90k.py',
+    '../_base_/score_runtime.py',
+]
+crop_size = (512, 1024)
 model = dict(
-    backbone=dict(
-        pretrain_img_size=384,
-        embed_dims=128,
-        depths=[2, 2, 18, 2],
-        num_heads=[4, 8, 16, 32],
-        window_size=12,
-        init_cfg=dict(checkpoint=pretrained),
-    ),
-    decode_head=dict(in_channels=(1024, 512, 256, 128)),
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=19),
 )
+train_dataloader = dict(batch_size=2)

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/mask2former_swin-t.py',
     '../_base_/datasets/ade20k_512x512.py',
     '../_base_/schedules/aff_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
@@ -15,4 +15,3 @@ model = dict(
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'attn.bias': dict(lr_mult=0.1, decay_mult=0.0)})
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -1,6 +1,10 @@
 # Mask2Former with Swin-S on ADE20K.
-_base_ = ['./mask2former_swin-t_8xb2-160k_ade20k-512x512.py']
-pretrained = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/swin_small_patch4_window7_224_20220317-7ba6d6dd.pth'
-model = dict(
-    backbone=dict(depths=[2, 2, 18, 2], init_cfg=dict(checkpoint=pretrained)),
-)
+_base_ = [
+    '../_base_/models/mask2former_swin-s.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/mask2former_160k.py',
+    '../_base_/score_runtime.py',
+]
+crop_size = (512, 512)
+model = dict(data_preprocessor=dict(size=crop_size))
+train_dataloader = dict(batch_size=2)

@@ -1,6 +1,13 @@
 # Mask2Former with Swin-S on COCO-Stuff 164k.
-_base_ = ['./mask2former_swin-t_8xb2-160k_coco-stuff164k-512x512.py']
-pretrained = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/swin_small_patch4_window7_224_20220317-7ba6d6dd.pth'
+_base_ = [
+    '../_base_/models/mask2former_swin-s.py',
+    '../_base_/datasets/coco-stuff164k_512x512.py',
+    '../_base_/schedules/mask2former_160k.py',
+    '../_base_/score_runtime.py',
+]
+crop_size = (512, 512)
 model = dict(
-    backbone=dict(depths=[2, 2, 18, 2], init_cfg=dict(checkpoint=pretrained)),
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=171),
 )
+train_dataloader = dict(batch_size=2)

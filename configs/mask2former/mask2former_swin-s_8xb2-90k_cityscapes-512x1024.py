@@ -1,6 +1,13 @@
 # Mask2Former with Swin-S on Cityscapes, tested on whole images.
-_base_ = ['./mask2former_swin-t_8xb2-90k_cityscapes-512x1024.py']
-pretrained = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/swin_small_patch4_window7_224_20220317-7ba6d6dd.pth'
+_base_ = [
+    '../_base_/models/mask2former_swin-s.py',
+    '../_base_/datasets/cityscapes_512x1024.py',
+    '../_base_/schedules/mask2former_90k.py',
+    '../_base_/score_runtime.py',
+]
+crop_size = (512, 1024)
 model = dict(
-    backbone=dict(depths=[2, 2, 18, 2], init_cfg=dict(checkpoint=pretrained)),
+    data_preprocessor=dict(size=crop_size),
+    decode_head=dict(num_classes=19),
 )
+train_dataloader = dict(batch_size=2)

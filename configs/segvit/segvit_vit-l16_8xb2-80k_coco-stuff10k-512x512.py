@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/segvit_vit-l16.py',
     '../_base_/datasets/coco-stuff10k-ratio_512x512.py',
     '../_base_/schedules/segvit_80k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
 model = dict(
@@ -11,4 +11,3 @@ model = dict(
     decode_head=dict(num_classes=171),
 )
 train_dataloader = dict(batch_size=2)
-tta_model = dict(type='ScoreTTAModel')

@@ -1,22 +1,17 @@
 # CTS with ViT-B/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/cts_vit-b16.py',
-    '../_base_/datasets/cityscapes-ratio_1024x1024.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (1024, 1024)
+_base_ = ['./segvit-v2_vit-b16_1xb4-90k_cityscapes-1024x1024.py']
 # trained by cts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768.py
 policy_checkpoint = (
     'work_dirs/cts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768/iter_50000.pth'
 )
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        img_size=1024,
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
+        # 103 of the 256 groups of a 512x512 image, and the same share of others
+        merging=dict(type='TopGroupMerging', share=103 / 256),
+        policy_net=dict(
+            type='GroupPolicyNet',
+            head=dict(group_sizes=(2,)),
+            init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint),
+        ),
     ),
-    decode_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=crop_size, stride=(682, 682)),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -1,21 +1,16 @@
 # dCTS, tau-6899, with ViT-L/16 on ADE20K.
-_base_ = [
-    '../_base_/models/dcts_vit-l16.py',
-    '../_base_/datasets/ade20k-ratio_640x640.py',
-    '../_base_/schedules/step_160k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (640, 640)
+_base_ = ['./segvit-v2_vit-l16_1xb4-160k_ade20k-640x640.py']
 # trained by dcts-policy_efficientnet-lite0_1xb8-50k_ade20k-512x512.py
 policy_checkpoint = (
     'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_ade20k-512x512/iter_50000.pth'
 )
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        img_size=640,
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
+        merging=dict(type='ThresholdMerging', thresholds={'2': 0.6, '4': 0.8, '8': 0.9, '16': 0.9}),
+        policy_net=dict(
+            type='GroupPolicyNet',
+            head=dict(group_sizes=(2, 4, 8, 16)),
+            init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint),
+        ),
     ),
-    test_cfg=dict(crop_size=crop_size, stride=(608, 608)),
 )
-tta_model = dict(type='ScoreTTAModel')

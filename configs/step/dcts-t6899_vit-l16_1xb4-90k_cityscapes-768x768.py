@@ -1,22 +1,16 @@
 # dCTS, tau-6899, with ViT-L/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/dcts_vit-l16.py',
-    '../_base_/datasets/cityscapes-ratio_768x768.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (768, 768)
+_base_ = ['./segvit-v2_vit-l16_1xb4-90k_cityscapes-768x768.py']
 # trained by dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768.py
 policy_checkpoint = (
     'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768/iter_50000.pth'
 )
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        img_size=768,
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
+        merging=dict(type='ThresholdMerging', thresholds={'2': 0.6, '4': 0.8, '8': 0.9, '16': 0.9}),
+        policy_net=dict(
+            type='GroupPolicyNet',
+            head=dict(group_sizes=(2, 4, 8, 16)),
+            init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint),
+        ),
     ),
-    decode_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=crop_size, stride=(512, 512)),
 )
-tta_model = dict(type='ScoreTTAModel')

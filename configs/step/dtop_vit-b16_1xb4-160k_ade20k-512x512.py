@@ -1,12 +1,6 @@
 # DToP with ViT-B/16 on ADE20K.
-_base_ = [
-    '../_base_/models/dtop_vit-b16.py',
-    '../_base_/datasets/ade20k-ratio_512x512.py',
-    '../_base_/schedules/step_160k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/dtop_vit-b16.py', '../_base_/step/ade20k-512x512.py']
 crop_size = (512, 512)
 model = dict(
     data_preprocessor=dict(size=crop_size),
 )
-tta_model = dict(type='ScoreTTAModel')

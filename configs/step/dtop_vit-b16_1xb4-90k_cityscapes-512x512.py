@@ -1,10 +1,5 @@
 # DToP with ViT-B/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/dtop_vit-b16.py',
-    '../_base_/datasets/cityscapes-ratio_512x512.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/dtop_vit-b16.py', '../_base_/step/cityscapes-512x512.py']
 crop_size = (512, 512)
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -13,4 +8,3 @@ model = dict(
     ),
     decode_head=dict(num_classes=19),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -1,10 +1,5 @@
 # DToP with ViT-L/16 on ADE20K.
-_base_ = [
-    '../_base_/models/dtop_vit-l16.py',
-    '../_base_/datasets/ade20k-ratio_640x640.py',
-    '../_base_/schedules/step_160k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/dtop_vit-l16.py', '../_base_/step/ade20k-640x640.py']
 crop_size = (640, 640)
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -13,4 +8,3 @@ model = dict(
     ),
     test_cfg=dict(crop_size=crop_size, stride=(608, 608)),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -1,10 +1,5 @@
 # STEP's baseline (second version of SegViT's head) with ViT-B/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/segvit-v2_vit-b16.py',
-    '../_base_/datasets/cityscapes-ratio_1024x1024.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/segvit-v2_vit-b16.py', '../_base_/step/cityscapes-1024x1024.py']
 crop_size = (1024, 1024)
 model = dict(
     data_preprocessor=dict(size=crop_size),
@@ -14,4 +9,3 @@ model = dict(
     decode_head=dict(num_classes=19),
     test_cfg=dict(crop_size=crop_size, stride=(682, 682)),
 )
-tta_model = dict(type='ScoreTTAModel')

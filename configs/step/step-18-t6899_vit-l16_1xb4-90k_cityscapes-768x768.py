@@ -1,23 +1,3 @@
 # STEP@[18], tau-6899, with ViT-L/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/step_vit-l16.py',
-    '../_base_/datasets/cityscapes-ratio_768x768.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (768, 768)
-# trained by dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768.py
-policy_checkpoint = (
-    'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768/iter_50000.pth'
-)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        img_size=768,
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
-        halting=dict(after=(18,), head=dict(num_classes=19)),
-    ),
-    decode_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=crop_size, stride=(512, 512)),
-)
-tta_model = dict(type='ScoreTTAModel')
+_base_ = ['./step-8-16-t6899_vit-l16_1xb4-90k_cityscapes-768x768.py']
+model = dict(backbone=dict(halting=dict(after=(18,))))

@@ -1,21 +1,16 @@
 # STEP@[6,8], tau-6899, with ViT-B/16 on Cityscapes.
-_base_ = [
-    '../_base_/models/step_vit-b16.py',
-    '../_base_/datasets/cityscapes-ratio_512x512.py',
-    '../_base_/schedules/step_90k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (512, 512)
+_base_ = ['./dtop_vit-b16_1xb4-90k_cityscapes-512x512.py']
 # trained by dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768.py
 policy_checkpoint = (
     'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_cityscapes-768x768/iter_50000.pth'
 )
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
-        halting=dict(head=dict(num_classes=19)),
+        merging=dict(type='ThresholdMerging', thresholds={'2': 0.6, '4': 0.8, '8': 0.9, '16': 0.9}),
+        policy_net=dict(
+            type='GroupPolicyNet',
+            head=dict(group_sizes=(2, 4, 8, 16)),
+            init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint),
+        ),
     ),
-    decode_head=dict(num_classes=19),
 )
-tta_model = dict(type='ScoreTTAModel')

@@ -1,22 +1,3 @@
 # STEP@[8,16], tau-4999, with ViT-L/16 on COCO-Stuff 10k.
-_base_ = [
-    '../_base_/models/step_vit-l16.py',
-    '../_base_/datasets/coco-stuff10k-ratio_512x512.py',
-    '../_base_/schedules/step_80k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (512, 512)
-# trained by dcts-policy_efficientnet-lite0_1xb8-50k_coco-stuff10k-512x512.py
-policy_checkpoint = (
-    'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_coco-stuff10k-512x512/iter_50000.pth'
-)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        merging=dict(thresholds={'2': 0.4, '4': 0.9}),
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
-        halting=dict(head=dict(num_classes=171), policy=dict(threshold=0.95)),
-    ),
-    decode_head=dict(num_classes=171),
-)
-tta_model = dict(type='ScoreTTAModel')
+_base_ = ['./step-8-16-t6899_vit-l16_1xb4-80k_coco-stuff10k-512x512.py']
+model = dict(backbone=dict(merging=dict(thresholds={'2': 0.4, '4': 0.9})))

@@ -1,21 +1,16 @@
 # STEP@[8,16], tau-6899, with ViT-L/16 on COCO-Stuff 10k.
-_base_ = [
-    '../_base_/models/step_vit-l16.py',
-    '../_base_/datasets/coco-stuff10k-ratio_512x512.py',
-    '../_base_/schedules/step_80k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (512, 512)
+_base_ = ['./dtop_vit-l16_1xb4-80k_coco-stuff10k-512x512.py']
 # trained by dcts-policy_efficientnet-lite0_1xb8-50k_coco-stuff10k-512x512.py
 policy_checkpoint = (
     'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_coco-stuff10k-512x512/iter_50000.pth'
 )
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
-        halting=dict(head=dict(num_classes=171), policy=dict(threshold=0.95)),
+        merging=dict(type='ThresholdMerging', thresholds={'2': 0.6, '4': 0.8, '8': 0.9, '16': 0.9}),
+        policy_net=dict(
+            type='GroupPolicyNet',
+            head=dict(group_sizes=(2, 4, 8, 16)),
+            init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint),
+        ),
     ),
-    decode_head=dict(num_classes=171),
 )
-tta_model = dict(type='ScoreTTAModel')

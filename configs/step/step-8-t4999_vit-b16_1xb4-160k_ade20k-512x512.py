@@ -1,21 +1,3 @@
 # STEP@[8], tau-4999, with ViT-B/16 on ADE20K.
-_base_ = [
-    '../_base_/models/step_vit-b16.py',
-    '../_base_/datasets/ade20k-ratio_512x512.py',
-    '../_base_/schedules/step_160k.py',
-    '../_base_/default_runtime.py',
-]
-crop_size = (512, 512)
-# trained by dcts-policy_efficientnet-lite0_1xb8-50k_ade20k-512x512.py
-policy_checkpoint = (
-    'work_dirs/dcts-policy_efficientnet-lite0_1xb8-50k_ade20k-512x512/iter_50000.pth'
-)
-model = dict(
-    data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        merging=dict(thresholds={'2': 0.4, '4': 0.9}),
-        policy_net=dict(init_cfg=dict(type='Pretrained', checkpoint=policy_checkpoint)),
-        halting=dict(after=(8,)),
-    ),
-)
-tta_model = dict(type='ScoreTTAModel')
+_base_ = ['./step-8-t6899_vit-b16_1xb4-160k_ade20k-512x512.py']
+model = dict(backbone=dict(merging=dict(thresholds={'2': 0.4, '4': 0.9})))

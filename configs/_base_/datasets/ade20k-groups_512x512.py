@@ -1,21 +1,9 @@
-# ADE20K for policy networks: whole images resized to 512x512, labels of the same size.
-_base_ = ['./ade20k_512x512.py']
+# ADE20K as whole images resized to 512x512: what policy networks learn from.
+_base_ = ['./ade20k.py']
 crop_size = (512, 512)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='CheckLabels', num_classes=150),
-    dict(type='Resize', scale=crop_size, keep_ratio=False),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='CheckLabels', num_classes=150),
-    dict(type='Resize', scale=crop_size, keep_ratio=False),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline['ade20k-groups_512x512']
+test_pipeline = _base_.test_pipeline['ade20k-groups']
+tta_pipeline = _base_.tta_pipeline['ade20k']
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

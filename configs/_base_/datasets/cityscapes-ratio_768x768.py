@@ -1,14 +1,9 @@
-# Cityscapes resized by a ratio of 0.5 to 2, the stock augmentation, which SegViT and STEP use.
-_base_ = ['./cityscapes_1024x1024.py']
+# Cityscapes in crops of 768x768: the stock augmentation.
+_base_ = ['./cityscapes.py']
 crop_size = (768, 768)
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='CheckLabels', num_classes=19),
-    dict(type='RandomResize', scale=(2048, 1024), ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
+train_pipeline = _base_.train_pipeline['cityscapes-ratio_768x768']
+test_pipeline = _base_.test_pipeline['cityscapes']
+tta_pipeline = _base_.tta_pipeline['cityscapes']
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

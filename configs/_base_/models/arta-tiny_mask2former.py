@@ -1,14 +1,15 @@
-# ARTA-Tiny with the point-based Mask2Former decoder of the paper (section 3.5).
-_base_ = ['./arta-tiny.py']
+# ARTA-Tiny with its auxiliary boundary-score loss and the point-based Mask2Former decoder of the
+# paper (section 3.5).
+_base_ = ['./mask2former.py']
+norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    decode_head=dict(
-        type='SparseMask2FormerHead',
-        in_channels=(512, 256, 128, 64),
-        num_classes=150,
-        dim=256,
-        num_queries=100,
-        pixel_decoder=dict(type='point', num_layers=6, num_heads=8, hidden=1024),
-        transformer_decoder=dict(num_layers=9, num_heads=8, hidden=2048),
-        criterion=dict(class_weight=2.0, mask_weight=5.0, dice_weight=5.0, no_object_weight=0.1),
+    backbone=dict(
+        type='ARTA',
+        arch='tiny',
+        allocation=dict(type='ThresholdAllocation', thresholds=(0.005, 0.01, 0.02)),
+        drop_path_rate=0.3,
     ),
+    auxiliary_head=dict(type='BoundaryScoreHead', loss_weight=10.0),
+    decode_head=dict(in_channels=(512, 256, 128, 64), pixel_decoder=dict(type='point')),
 )
+custom_hooks = [dict(type='TokenStatisticsHook'), dict(type='TokenPictureHook')]

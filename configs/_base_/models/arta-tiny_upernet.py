@@ -1,8 +1,9 @@
 # ARTA-Tiny with the stock UPerNet head on dense maps.
-_base_ = ['./arta-tiny.py']
+_base_ = ['./arta-tiny_mask2former.py']
 model = dict(
     neck=dict(type='TokensToMaps', in_channels=(512, 256, 128, 64)),
     decode_head=dict(
+        _delete_=True,
         type='UPerHead',
         in_channels=[64, 128, 256, 512],
         in_index=[0, 1, 2, 3],

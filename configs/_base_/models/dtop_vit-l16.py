@@ -20,4 +20,3 @@ model = dict(
     ),
     decode_head=dict(_delete_=True, type='HaltingATMHead', **halting_head),
 )
-sweep = dict(group='DToP')

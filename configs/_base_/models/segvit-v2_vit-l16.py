@@ -3,4 +3,3 @@ _base_ = ['./segvit_vit-l16.py']
 model = dict(
     decode_head=dict(self_attention=False, classes='presence'),
 )
-sweep = dict(group='SegViT')

@@ -1,14 +1,7 @@
 # SegViT with ViT-B/16: attention-to-mask head cascaded over three stages.
-data_preprocessor = dict(
-    type='SegDataPreProcessor',
-    mean=[127.5, 127.5, 127.5],
-    std=[127.5, 127.5, 127.5],
-    bgr_to_rgb=True,
-    pad_val=0,
-    seg_pad_val=255,
-)
+_base_ = ['./segmentor.py']
+data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])
 model = dict(
-    type='EncoderDecoder',
     data_preprocessor=data_preprocessor,
     backbone=dict(
         type='StepViT',
@@ -31,6 +24,5 @@ model = dict(
         num_heads=12,
         loss=dict(class_weight=1.0, mask_weight=20.0, dice_weight=1.0, no_object_weight=0.1),
     ),
-    train_cfg=dict(),
     test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
 )

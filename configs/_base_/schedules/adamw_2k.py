@@ -1,4 +1,5 @@
 # A short schedule for small models trained from random initialisation on small data sets.
+_base_ = ['./iterations.py']
 # optimizer
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -11,17 +12,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=100),
     dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin=100, end=2000),
 ]
-# training schedule for 2k
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=500, max_keep_ckpts=1, save_best='mIoU'
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+# lengths
+train_cfg = dict(max_iters=2000, val_interval=500)
+default_hooks = dict(checkpoint=dict(interval=500, max_keep_ckpts=1))

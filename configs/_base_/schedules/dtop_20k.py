@@ -1,32 +1,6 @@
-# DToP's fine-tuning recipe, from a model that was trained without halting.
-# optimizer
-optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='NormFreeDecayConstructor',
-    optimizer=dict(type='AdamW', lr=2e-5, betas=(0.9, 0.999), weight_decay=0.01),
-    paramwise_cfg=dict(
-        # the halting heads inside the backbone are heads, too
-        custom_keys={'head': dict(lr_mult=10.0)},
-        norm_decay_mult=0.0,
-    ),
-    clip_grad=dict(max_norm=35, norm_type=2),
-)
-# learning policy
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin=1500, end=20000),
-]
-# training schedule for 20k
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=20000, val_interval=2000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=2000, max_keep_ckpts=2, save_best='mIoU'
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+# DToP's fine-tuning recipe for 20k iterations.
+_base_ = ['./dtop_40k.py']
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].update(end=20000)
+train_cfg = dict(max_iters=20000, val_interval=2000)
+default_hooks = dict(checkpoint=dict(interval=2000))

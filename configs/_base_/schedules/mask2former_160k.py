@@ -1,5 +1,6 @@
 # Recipe of Mask2Former for semantic segmentation: AdamW, backbone at a tenth of the learning rate,
 # no decay of norms, embeddings and position biases, poly. For a total batch of 16.
+_base_ = ['./iterations.py']
 # optimizer
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -20,17 +21,6 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin=0, end=160000),
 ]
-# training schedule for 160k
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=5000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2, save_best='mIoU'
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'),
-)
+# lengths
+train_cfg = dict(max_iters=160000, val_interval=5000)
+default_hooks = dict(checkpoint=dict(interval=5000))

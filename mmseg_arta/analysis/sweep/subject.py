@@ -15,7 +15,10 @@ from mmengine.config import Config
 from ...datasets.toy import LAYOUTS
 
 #: What else than the head tells the models of a family apart, by the backbone's type.
-VARIANTS: dict[str, tuple[str, ...]] = {'AutoFocusFormer': ('arch', 'downsample_rate')}
+VARIANTS: dict[str, tuple[str, ...]] = {
+    'AutoFocusFormer': ('arch', 'downsample_rate'),
+    'StepViT': ('merging.type', 'halting.policy.type'),
+}
 
 #: Options that a config's ``sweep`` may hold.
 OPTIONS = ('by_mim', 'side', 'group')
@@ -117,7 +120,7 @@ class Subject:
     def group(self) -> tuple[str, ...]:
         """Configs of one group differ in size or recipe only: one of them runs by ``mim``."""
         backbone = self.config.model.backbone
-        variant = [f'{key}={backbone.get(key)}' for key in VARIANTS.get(backbone.type, ())]
+        variant = [f'{key}={_at(backbone, key)}' for key in VARIANTS.get(backbone.type, ())]
         extra = [str(self.options['group'])] if 'group' in self.options else []
         return (self.family, backbone.type, self.head, self.layout, *variant, *extra)
 
@@ -130,6 +133,13 @@ class Subject:
     def types(self) -> set[str]:
         """All registered types that the model names."""
         return {str(found['type']) for found in _dicts(self.config.model) if 'type' in found}
+
+
+def _at(value: Any, key: str) -> Any:
+    """What lies at a dotted key; None where nothing does."""
+    for part in key.split('.'):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:

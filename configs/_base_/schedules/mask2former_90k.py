@@ -1,0 +1,5 @@
+# Mask2Former's recipe for 90k iterations.
+_base_ = ['./mask2former_160k.py']
+param_scheduler = _base_.param_scheduler
+param_scheduler[-1].update(end=90000)
+train_cfg = dict(max_iters=90000)
