@@ -57,7 +57,7 @@ class Neighborhood:
 
     @property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Every (token, neighbour) pair: ``(T, L, 2)`` int32 neighbour minus token, and which exist.
+        """Every (token, neighbour) pair: ``(T, L, 2)`` int32 neighbour minus token; which exist.
 
         ``L`` is clusters per token times cluster size; the second is ``(T, L)`` bool.
         """
