@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.allocation import BoundaryScorePredictor, SubPatchEmbed
+from ..models.decode_heads.mask2former.pixel_decoder import DeformEncoderLayer
 from ..models.layers import ClusterBlock, Mlp, PointDeformBlock
 
 # oneDNN prepares code for every number of rows that it meets, which takes longer than the step
@@ -163,9 +164,28 @@ class RowWiseDeformBlock(RowWiseBlock):
         return self.finish(x, self.attn(y + position, y, places))
 
 
+class RowWiseDeformEncoderLayer(nn.Module):
+    """See ``DeformEncoderLayer`` of the pixel decoders of Mask2Former."""
+
+    def __init__(self, layer: DeformEncoderLayer) -> None:
+        super().__init__()
+        self.attn, self.norm1, self.norm2 = layer.attn, layer.norm1, layer.norm2
+        self.fc1, self.fc2 = layer.fc1, layer.fc2
+        self.proj, self.attn.proj = layer.attn.proj, nn.Identity()
+
+    def forward(self, x: Tensor, position: Tensor, places: object) -> Tensor:
+        return by_rows(self.finish, x, self.attn(x + position, x, places))
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """All after the attention, rows ``(..., C)`` to ``(..., C)``."""
+        x = self.norm1(linear_add(attended, self.proj, x))
+        return self.norm2(linear_add(linear_relu(x, self.fc1), self.fc2, x))
+
+
 _SWAPS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     ClusterBlock: RowWiseClusterBlock,
     PointDeformBlock: RowWiseDeformBlock,
+    DeformEncoderLayer: RowWiseDeformEncoderLayer,
     Mlp: FusedMlp,
     BoundaryScorePredictor: RowWiseScores,
     SubPatchEmbed: RowWiseSubPatchEmbed,
@@ -178,6 +198,13 @@ def linear_gelu(x: Tensor, layer: nn.Linear) -> Tensor:
         return nn.functional.gelu(layer(x))
     fused = torch.ops.mkldnn._linear_pointwise
     return fused(x, layer.weight, layer.bias, 'gelu', [], 'none')
+
+
+def linear_relu(x: Tensor, layer: nn.Linear) -> Tensor:
+    """``layer`` and a ReLU: ``(..., C)`` to ``(..., D)``."""
+    if not _fuses(x, layer):
+        return nn.functional.relu(layer(x), inplace=True)
+    return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, 'relu', [], '')
 
 
 def linear_add(x: Tensor, layer: nn.Linear, other: Tensor) -> Tensor:
