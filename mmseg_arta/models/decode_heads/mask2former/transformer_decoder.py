@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ....structures import TokenSet, at_least_one
+from ....structures import TokenSet, at_least_one, mask_step
 from .cell_positions import LearnedCellPosition, SineCellPosition
 from .mask_features import CellTokens, MaskFeatures, central_cells
 from .pixel_decoder import PixelDecoderOutput
@@ -138,7 +138,8 @@ class MaskedTransformerDecoder(nn.Module):
                 break
             turn = number % len(levels)
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                allowed = _allowed(embed, memories[turn], looks[turn])
+                with mask_step(embed, cells.grid):
+                    allowed = _allowed(embed, memories[turn], looks[turn])
             x = self.layers[number](x, position, memories[turn], allowed)
         return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
 
