@@ -9,7 +9,6 @@ from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.counter import OperatorCounter, skipped
 
 
-
 class Calls(nn.Module):
     """A model that does what it is told with an image."""
 

@@ -137,9 +137,9 @@ class MaskedTransformerDecoder(nn.Module):
             if number == len(self.layers):
                 break
             turn = number % len(levels)
-            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                with mask_step(embed, cells.grid):
-                    allowed = _allowed(embed, memories[turn], looks[turn])
+            plain = torch.autocast(x.device.type, enabled=False)
+            with torch.no_grad(), plain, mask_step(embed, cells.grid):
+                allowed = _allowed(embed, memories[turn], looks[turn])
             x = self.layers[number](x, position, memories[turn], allowed)
         return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
 
