@@ -19,8 +19,7 @@ from mmengine.config import DictAction
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.allocation import ALLOCATIONS
-from mmseg_arta.analysis.flops.count import MODES
+from mmseg_arta.analysis.flops.count import ALLOCATIONS, MODES
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.report import render, write_json
 from mmseg_arta.analysis.flops.samples import count_samples

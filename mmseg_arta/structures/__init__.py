@@ -1,5 +1,6 @@
 """The data that flows between backbones, necks and heads."""
 
+from .cost_marks import MASK_STEP, mask_step
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
 from .neighborhood import Neighborhood
@@ -14,6 +15,7 @@ from .token_set import (
 
 __all__ = [
     'FINEST_PATCH',
+    'MASK_STEP',
     'AllocationRound',
     'MixedTokens',
     'NearestTokens',
@@ -23,6 +25,7 @@ __all__ = [
     'at_least_one',
     'batch_index',
     'full_grid',
+    'mask_step',
     'offsets_from_lengths',
     'tokens_of',
 ]

@@ -19,7 +19,7 @@ from mmseg_arta.analysis.calibration import (
     write_fragment,
 )
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.allocation import EvenAllocation
+from mmseg_arta.analysis.flops.count import EvenAllocation
 from mmseg_arta.models import ARTA
 
 TINY = dict(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.allocation import EvenAllocation
+from mmseg_arta.analysis.flops.count import EvenAllocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.models.allocation.policies import Candidates
 

@@ -45,8 +45,6 @@ def test_one_config_of_every_family_head_and_data_set_runs_by_mim(tmp_path):
         write_config(tmp_path, 's'),
         write_config(tmp_path, 'fcn-head', extra=other_head),
         write_config(tmp_path, 'other-data', extra=other_data),
-        write_config(tmp_path, 'variant', extra="sweep = dict(group='variant')"),
-        write_config(tmp_path, 'x', extra='sweep = dict(by_mim=False)'),
     ]
     plan = make_plan(paths, small)
     assert how(plan) == {
@@ -54,8 +52,6 @@ def test_one_config_of_every_family_head_and_data_set_runs_by_mim(tmp_path):
         's': 'mim',
         'fcn-head': 'mim',
         'other-data': 'mim',
-        'variant': 'mim',
-        'x': 'reduced step',
     }
     assert [job.name for job in plan] == [path.stem for path in paths]
 
@@ -71,14 +67,12 @@ def test_a_config_that_cannot_be_read_or_run_is_said_so(tmp_path):
     needy = write_config(
         tmp_path, 'needy', extra="model = dict(decode_head=dict(type='Mask2FormerHead'))"
     )
-    typo = write_config(tmp_path, 'typo', extra='sweep = dict(size=64)')
-    plan = {job.name: job for job in make_plan([broken, needy, typo], small)}
+    plan = {job.name: job for job in make_plan([broken, needy], small)}
     assert 'ZeroDivisionError' in plan['broken'].error
-    assert "unknown options ['size']" in plan['typo'].error
     assert plan['needy'].skip == 'Mask2FormerHead needs mmdet, which is not installed'
     records = run_plan(tuple(plan.values()), tmp_path / 'out', check=lambda *args: None)
     results = {record.config: record.result for record in records}
-    assert results == {'broken': 'failed', 'needy': 'skipped', 'typo': 'failed'}
+    assert results == {'broken': 'failed', 'needy': 'skipped'}
     assert 'ZeroDivisionError' in (tmp_path / 'out/logs/broken.log').read_text()
 
 
@@ -112,9 +106,16 @@ def test_options_make_every_size_small_by_one_factor(tmp_path):
     assert config.default_hooks.checkpoint.save_best is None
 
 
-def test_a_config_chooses_its_side(tmp_path):
-    subject = Subject.load(write_config(tmp_path, 'sized', extra='sweep = dict(side=64)'))
-    assert overrides(subject, tmp_path)['model.data_preprocessor.size'] == (64, 64)
+def test_the_side_is_chosen(tmp_path):
+    subject = Subject.load(write_config(tmp_path, 'sized'))
+    assert overrides(subject, tmp_path, side=64)['model.data_preprocessor.size'] == (64, 64)
+
+
+def test_what_merges_and_halts_tokens_tells_variants_apart():
+    steps = sorted((ROOT / 'configs/step').glob('*_vit-b16_1xb4-160k_ade20k-512x512.py'))
+    groups = {Subject.load(path).group for path in steps}
+    # SegViT, CTS, DToP, both, dynamic CTS and STEP, whatever the thresholds.
+    assert len(groups) == 6 < len(steps)
 
 
 def test_finds_the_data_set_inside_wrappers(tmp_path):
@@ -193,11 +194,11 @@ def test_table():
 def test_reduced_step(tmp_path):
     data = tmp_path / 'camvid'
     write_toy_dataset(data, 'camvid', train=2, val=1, size=(64, 96))
-    good = Subject.load(write_config(tmp_path, 'good', extra='sweep = dict(side=64)'))
-    run_step(good, data)
-    idle = 'model = dict(neck=dict(out_indices=(0, 1, 2, 3)), decode_head=dict(in_index=[1, 2, 3], in_channels=[96, 128, 160]))\nsweep = dict(side=64)'  # noqa: E501
+    good = Subject.load(write_config(tmp_path, 'good'))
+    run_step(good, data, side=64)
+    idle = 'model = dict(neck=dict(out_indices=(0, 1, 2, 3)), decode_head=dict(in_index=[1, 2, 3], in_channels=[96, 128, 160]))'  # noqa: E501
     with pytest.raises(AssertionError, match='parameters without a gradient, such as neck'):
-        run_step(Subject.load(write_config(tmp_path, 'idle', extra=idle)), data)
+        run_step(Subject.load(write_config(tmp_path, 'idle', extra=idle)), data, side=64)
 
 
 @pytest.fixture

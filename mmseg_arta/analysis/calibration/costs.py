@@ -8,7 +8,7 @@ from torch import nn
 
 from ...models.allocation.policies import TokenCosts
 from ..flops import count_operations
-from ..flops.allocation import EvenAllocation
+from ..flops.count import EvenAllocation
 
 #: Passes that determine the costs: canvases of different sizes, and on each several allocations.
 _SHAPES = ((256, 256), (256, 512), (512, 512), (512, 768))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from torch import nn
 
 from ...models.backbones.mixed_encoder import MixedResolutionEncoder
-from .callers import Caller
+from .counter import Caller
 
 #: Name of the component that holds resizing and combining of the head's output.
 POST_PROCESSING = 'post_processing'

@@ -8,16 +8,21 @@ from contextlib import contextmanager
 
 import torch
 from mmseg.structures import SegDataSample
-from torch import nn
+from torch import Tensor, nn
 
-from .allocation import forced_allocation
+from ...models.allocation import AllocationPolicy
+from ...models.allocation.policies import Candidates
 from .components import ComponentMap, Part
 from .counter import OperatorCounter
-from .published import table_rows
+from .published import ModuleWatch, table_rows
 from .result import ComponentCount, MaskStep, OperationCount, sum_of
-from .watch import ModuleWatch
 
 MODES = ('whole', 'slide', 'config')
+
+#: Largest share of candidates that get finer tokens, per round (ARTA 4.1, DUPS table 8).
+CAPS = (0.85, 0.7, 0.6)
+
+ALLOCATIONS = ('full', 'caps', 'model')
 
 
 def count_operations(
@@ -91,7 +96,7 @@ def count_run(
 
     executed: Counter[Part] = Counter()
     published: Counter[Part] = Counter()
-    mask_step = 0
+    mask_step, dense_mask_step = 0, counter.dense_mask_step.total()
     for caller, macs in counter.operators.items():
         part = components.of_caller(caller)
         executed[part] += macs
@@ -100,6 +105,8 @@ def count_run(
             published[part] += macs
     for caller, macs in counter.kernels.items():
         executed[components.of_caller(caller)] += macs
+    for caller, macs in counter.dense_mask_step.items():
+        published[components.of_caller(caller)] += macs
     for path, macs in watch.kernels.items():
         executed[components.of_module(path)] += macs
     for path, macs in watch.published.items():
@@ -113,7 +120,7 @@ def count_run(
         mode,
         _assemble(components.parts(), params, executed, published),
         watch.tokens,
-        MaskStep(mask_step, watch.dense_mask_step) if watch.dense_mask_step else None,
+        MaskStep(mask_step, dense_mask_step) if dense_mask_step else None,
         counter.uncounted,
     )
 
@@ -163,13 +170,79 @@ def _assemble(
     published: Counter[Part],
 ) -> dict[str, ComponentCount]:
     """Components in running order, each with the sum of its parts."""
-    found: dict[str, dict[str, ComponentCount]] = {}
+    components: dict[str, dict[str, ComponentCount]] = {}
     for name, *inner in parts:
         part = (name, *inner)
         count = ComponentCount(params[part], executed[part], published[part])
         if count != ComponentCount():
-            found.setdefault(name, {})[inner[0] if inner else 'rest'] = count
+            components.setdefault(name, {})[inner[0] if inner else 'rest'] = count
     return {
         name: sum_of(counts.values(), {} if list(counts) == ['rest'] else counts)
-        for name, counts in found.items()
+        for name, counts in components.items()
     }
+
+
+class EvenAllocation:
+    """Splits a fixed share of every image's candidates, spread evenly, whatever their scores.
+
+    Args:
+        shares: of every round, in [0, 1], the last one for all further rounds as well; the number
+            of candidates is rounded down.
+    """
+
+    def __init__(self, shares: Sequence[float]) -> None:
+        self.shares = tuple(shares)
+
+    def check_rounds(self, rounds: int) -> None:
+        """Any number of rounds will do."""
+
+    def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
+        share = self.shares[min(round_index, len(self.shares) - 1)]
+        chosen = []
+        for length in candidates.lengths:
+            keep = int(length * share)
+            row = torch.arange(length, device=candidates.scores.device)
+            chosen.append((row + 1) * keep // max(length, 1) > row * keep // max(length, 1))
+        return torch.cat(chosen)
+
+
+def allocating_modules(model: nn.Module) -> list[nn.Module]:
+    """Modules of a model that allocate tokens by a policy."""
+    return [
+        module
+        for module in model.modules()
+        if isinstance(getattr(module, 'policy', None), AllocationPolicy)
+    ]
+
+
+@contextmanager
+def forced_allocation(model: nn.Module, allocation: str) -> Iterator[None]:
+    """Within this context the model's tokens are allocated as named, afterwards as before.
+
+    Args:
+        model: any model.
+        allocation: 'full' for all candidates; 'caps' for the policy's caps, or :data:`CAPS` for a
+            policy that has none; 'model' for what the model itself decides.
+
+    Raises:
+        ValueError: for another name, or if the model allocates no tokens but is told how.
+    """
+    if allocation not in ALLOCATIONS:
+        raise ValueError(
+            f'allocation must be one of {", ".join(ALLOCATIONS)}, found {allocation!r}'
+        )
+    modules = [] if allocation == 'model' else allocating_modules(model)
+    if not modules and allocation != 'model':
+        raise ValueError(
+            f'allocation {allocation!r} needs a model that allocates tokens by a policy (such as '
+            f"ARTA), found none in {type(model).__name__}: use 'model'"
+        )
+    policies = [module.policy for module in modules]
+    try:
+        for module, policy in zip(modules, policies, strict=True):
+            caps = policy.caps or CAPS
+            module.policy = EvenAllocation((1.0,) if allocation == 'full' else caps)
+        yield
+    finally:
+        for module, policy in zip(modules, policies, strict=True):
+            module.policy = policy

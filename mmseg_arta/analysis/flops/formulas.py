@@ -3,15 +3,16 @@
 The conventions are fvcore's: a multiply-accumulate of a convolution or a matrix product counts
 once, a layer or group norm 5 per element, a batch norm at inference 2, bilinear resizing 4 per
 result, nearest resizing 1, adaptive average pooling 1 per input element, and everything else
-nothing. Attention kernels count as their two matrix products. What fvcore does not know is counted
-beside it: weighted sums of gathered rows, and custom operators with a registered formula.
+nothing. Attention kernels count as their two matrix products. Matrix products, convolutions and
+attention are PyTorch's own formulas (``torch.utils.flop_counter.flop_registry``) where it has them;
+those here are what the registry lacks. What fvcore does not know is counted beside it: weighted
+sums of gathered rows, and custom operators whose formula is in the registry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -22,16 +23,6 @@ Formula = Callable[[Sequence[Any], Tensor], int]
 
 _aten = torch.ops.aten
 _PYTORCH = ('aten', 'mkldnn', 'prim', 'prims', 'profiler')
-
-
-def _matrix_product(first: int) -> Formula:
-    return lambda args, out: args[first].numel() * args[first + 1].shape[-1]
-
-
-def _convolution(args: Sequence[Any], out: Tensor) -> int:
-    image, weight, transposed = args[0], args[1], args[6]
-    places = (image if transposed else out).shape[2:]
-    return image.shape[0] * weight.numel() * prod(places)
 
 
 def _attention(args: Sequence[Any], out: Tensor) -> int:
@@ -55,19 +46,11 @@ def _mean(args: Sequence[Any], out: Tensor) -> int:
 
 
 _FORMULAS: dict[str, Formula] = {
-    'mm': _matrix_product(0),
-    'bmm': _matrix_product(0),
     'mv': lambda args, out: args[0].numel(),
     'dot': lambda args, out: args[0].numel(),
-    'addmm': _matrix_product(1),
-    'baddbmm': _matrix_product(1),
     'addmv': lambda args, out: args[1].numel(),
     'linear': lambda args, out: args[0].numel() * args[1].shape[0],
-    'convolution': _convolution,
     '_scaled_dot_product_flash_attention_for_cpu': _attention,
-    '_scaled_dot_product_flash_attention': _attention,
-    '_scaled_dot_product_efficient_attention': _attention,
-    '_scaled_dot_product_cudnn_attention': _attention,
     '_scaled_dot_product_fused_attention_overrideable': _attention,
     'native_layer_norm': _norm(2),
     'native_group_norm': _norm(1),

@@ -12,26 +12,26 @@ module, what has to be added to or taken from an fvcore count of ours to get the
 - PointConv and AFF's merging: the weight network, Linear(5 -> 4) and LayerNorm, likewise runs on
   the whole table;
 - mask logits: every prediction multiplies the queries with dense mask features at a quarter of
-  the resolution; ours multiplies with tokens (see ``MaskFeatures``).
+  the resolution; ours multiplies with tokens, which decoders mark (see
+  :func:`~mmseg_arta.structures.mask_step`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from ...models.decode_heads.mask2former.point_conv import PointConv
-from ...models.decode_heads.mask2former.transformer_decoder import (
-    MaskedTransformerDecoder,
-    QueryPredictions,
-)
 from ...models.layers import ClusterAttention
 from ...models.layers.token_merging import NeighborhoodMerging
 from ...ops import uses_reference
-from ...structures import FINEST_PATCH
+from ...structures import FINEST_PATCH, MixedTokens
+from .counter import Caller
 
 # Rows of the published segmentation code's table of relative positions, which reach from -511 to
 # 511 in both directions whatever the image.
@@ -108,21 +108,72 @@ def _unseen_attention(call: ModuleCall) -> int:
     return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.num_heads)
 
 
-def dense_mask_step(predictions: QueryPredictions) -> int:
-    """Multiply-accumulates of all mask logits by dense matrix products."""
-    rows, cols = predictions.mask_feats.grid
-    return sum(embed.numel() * rows * cols for embed in predictions.mask_embeds)
-
-
 RULES: dict[type[nn.Module], ModuleRule] = {
     ClusterAttention: ModuleRule(published=_attention, replaces=('',), kernels=_unseen_attention),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
-    # What remains of the mask step is left out by its callers, see Caller.mask_step.
-    MaskedTransformerDecoder: ModuleRule(published=lambda call: dense_mask_step(call.result)),
 }
 
 
 def rule_of(module: nn.Module) -> ModuleRule | None:
     """The rule for a module's class or the nearest of its bases that has one."""
     return next((RULES[kind] for kind in type(module).__mro__ if kind in RULES), None)
+
+
+class ModuleWatch:
+    """Gathers, by hooks on modules, what single operators do not tell of a forward pass.
+
+    Args:
+        table_rows: rows of the published code's table of relative positions.
+
+    Attributes:
+        published: multiply-accumulates that the published code executes in addition, by the
+            dotted name of the module in whose place it does.
+        kernels: multiply-accumulates of kernels that are not seen as operators, likewise.
+        tokens: tokens by patch size that the backbone handed out.
+    """
+
+    def __init__(self, table_rows: int) -> None:
+        self._table_rows = table_rows
+        self.published: Counter[str] = Counter()
+        self.kernels: Counter[str] = Counter()
+        self.tokens: dict[int, int] = {}
+        self._replaced: set[str] = set()
+        self._prefixes: tuple[str, ...] = ()
+
+    def replaces(self, caller: Caller) -> bool:
+        """Whether the published code does something else in the place of this call."""
+        return caller.path in self._replaced or f'{caller.path}.'.startswith(self._prefixes)
+
+    @contextmanager
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """Within this context the hooks are in place."""
+        handles, prefixes = [], []
+        try:
+            for path, module in model.named_modules():
+                rule = rule_of(module)
+                for name in () if rule is None else rule.replaces:
+                    if name:
+                        prefixes.append(f'{path}.{name}.'.lstrip('.'))
+                    else:
+                        self._replaced.add(path)
+                if rule is not None or path in ('', 'backbone'):
+                    handles.append(module.register_forward_hook(self._hook(path, rule)))
+            self._prefixes = tuple(prefixes)
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, path: str, rule: ModuleRule | None) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+            if rule is not None:
+                call = ModuleCall(module, args, result, self._table_rows)
+                self.published[path] += rule.published(call)
+                self.kernels[path] += rule.kernels(call)
+            if path in ('', 'backbone') and isinstance(result, MixedTokens):
+                for level in result.levels:
+                    size = level.patch_size
+                    self.tokens[size] = self.tokens.get(size, 0) + len(level)
+
+        return hook

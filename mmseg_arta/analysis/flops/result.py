@@ -75,7 +75,7 @@ class OperationCount:
     Attributes:
         shape: ``(height, width)`` of the image in pixels.
         allocation: 'full', 'caps' or 'model', see
-            :func:`~mmseg_arta.analysis.flops.allocation.forced_allocation`.
+            :func:`~mmseg_arta.analysis.flops.count.forced_allocation`.
         mode: 'whole' or 'slide'.
         components: cost by component, in running order.
         tokens: tokens by patch size in pixels; empty for models without.

@@ -1,9 +1,7 @@
 """The sweep: every bundled config is run on toy data.
 
 Of every family, head and data set one config passes two training iterations and a test by
-stock ``mim``; the others pass a training step and a prediction at reduced depth. A config may
-say more about itself in a variable ``sweep``, see
-:class:`~mmseg_arta.analysis.sweep.subject.Subject`.
+stock ``mim``; the others pass a training step and a prediction at reduced depth.
 """
 
 from .plan import Job, make_plan

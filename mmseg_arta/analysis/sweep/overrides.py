@@ -15,14 +15,14 @@ _LOADERS = ('train', 'val', 'test')
 _SIZES = ('scale', 'scales', 'crop_size', 'max_size', 'size')
 
 
-def overrides(subject: Subject, data_root: Path) -> dict[str, Any]:
+def overrides(subject: Subject, data_root: Path, side: int = SIDE) -> dict[str, Any]:
     """``--cfg-options`` for two iterations and a test on a toy data set.
 
     Crops, windows and image sizes shrink by one factor, so that the crop's shorter side is
-    128 pixels or what the config's ``sweep`` says. Nothing is loaded from checkpoints.
+    ``side`` pixels. Nothing is loaded from checkpoints.
     """
     config = subject.config
-    factor = subject.options.get('side', SIDE) / min(config.model.data_preprocessor['size'])
+    factor = side / min(config.model.data_preprocessor['size'])
     found: dict[str, Any] = {
         'train_cfg.max_iters': ITERATIONS,
         'train_cfg.val_interval': 10**9,

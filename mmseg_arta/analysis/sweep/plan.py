@@ -52,21 +52,16 @@ def make_plan(
             reason = missing_need(subject)
             if reason is None:
                 jobs[path] = Job(path.stem, BY_STEP, subject)
-                members = groups.setdefault(subject.group, [])
-                if subject.options.get('by_mim', True):
-                    members.append(subject)
+                groups.setdefault(subject.group, []).append(subject)
             else:
                 jobs[path] = Job(path.stem, NOT, subject, skip=reason)
         except Exception:
             jobs[path] = Job(path.stem, NOT, error=traceback.format_exc())
     for members in groups.values():
-        if members:
-            chosen = (
-                members[0]
-                if len(members) == 1
-                else min(members, key=lambda x: _rank(x, size or _parameters))
-            )
-            jobs[chosen.path] = Job(chosen.name, BY_MIM, chosen)
+        chosen = members[0]
+        if len(members) > 1:
+            chosen = min(members, key=lambda member: _rank(member, size or _parameters))
+        jobs[chosen.path] = Job(chosen.name, BY_MIM, chosen)
     return tuple(jobs.values())
 
 

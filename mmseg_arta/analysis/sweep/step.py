@@ -13,11 +13,11 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 
 from ..reduced import reduced_model
-from .overrides import overrides
+from .overrides import SIDE, overrides
 from .subject import Subject
 
 
-def run_step(subject: Subject, data_root: Path) -> None:
+def run_step(subject: Subject, data_root: Path, side: int = SIDE) -> None:
     """Feed a batch of two from the config's own data pipeline to its model at reduced depth.
 
     Raises:
@@ -26,7 +26,7 @@ def run_step(subject: Subject, data_root: Path) -> None:
     """
     torch.manual_seed(0)
     config = copy.deepcopy(subject.config)
-    config.merge_from_dict(overrides(subject, data_root))
+    config.merge_from_dict(overrides(subject, data_root, side))
     scope = config.get('default_scope', 'mmseg')
     init_default_scope(scope)
     # Stock segmentors read their test_cfg by attribute.

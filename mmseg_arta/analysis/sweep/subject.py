@@ -14,26 +14,17 @@ from mmengine.config import Config
 
 from ...datasets.toy import LAYOUTS
 
-#: What else than the head tells the models of a family apart, by the backbone's type.
+#: What else than the head tells the models of a family apart, by the backbone's type: dotted keys
+#: of the backbone's config.
 VARIANTS: dict[str, tuple[str, ...]] = {
     'AutoFocusFormer': ('arch', 'downsample_rate'),
     'StepViT': ('merging.type', 'halting.policy.type'),
 }
 
-#: Options that a config's ``sweep`` may hold.
-OPTIONS = ('by_mim', 'side', 'group')
-
 
 @dataclass(frozen=True)
 class Subject:
     """A config file.
-
-    A config may hold a variable ``sweep``, a dict of
-
-    - ``by_mim``: False if it cannot be trained by ``mim`` alone, so that it is never chosen for
-      that;
-    - ``side``: shorter side of the reduced crop in pixels, 128 by default;
-    - ``group``: tells it apart from others of its family, head and data set.
 
     Attributes:
         path: the file.
@@ -45,18 +36,8 @@ class Subject:
 
     @classmethod
     def load(cls, path: Path) -> Subject:
-        """Read a config.
-
-        Raises:
-            ValueError: for an unknown option in ``sweep``.
-        """
-        subject = cls(path, Config.fromfile(path))
-        unknown = sorted(set(subject.options) - set(OPTIONS))
-        if unknown:
-            raise ValueError(
-                f'{path}: sweep has unknown options {unknown}, expected some of {list(OPTIONS)}'
-            )
-        return subject
+        """Read a config."""
+        return cls(path, Config.fromfile(path))
 
     @property
     def name(self) -> str:
@@ -68,11 +49,6 @@ class Subject:
         """Folder of the config below ``configs``."""
         parts = self.path.parts
         return parts[parts.index('configs') + 1] if 'configs' in parts else parts[-2]
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The config's ``sweep``."""
-        return self.config.get('sweep', {})
 
     @property
     def head(self) -> str:
@@ -121,8 +97,7 @@ class Subject:
         """Configs of one group differ in size or recipe only: one of them runs by ``mim``."""
         backbone = self.config.model.backbone
         variant = [f'{key}={_at(backbone, key)}' for key in VARIANTS.get(backbone.type, ())]
-        extra = [str(self.options['group'])] if 'group' in self.options else []
-        return (self.family, backbone.type, self.head, self.layout, *variant, *extra)
+        return (self.family, backbone.type, self.head, self.layout, *variant)
 
     @cached_property
     def digest(self) -> str:
@@ -149,3 +124,11 @@ def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from _dicts(item)
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    """What a config holds at a dotted key; None if it or a part of it is not there."""
+    found: Any = config
+    for part in key.split('.'):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found

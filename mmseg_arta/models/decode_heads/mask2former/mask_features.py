@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ....ops import finest_token_map
-from ....structures import TokenSet
+from ....structures import TokenSet, mask_step
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class MaskFeatures:
         """Products of query embeddings ``(B, Q, C)`` with all cells, ``(B, Q, rows, columns)``."""
         batch, queries, _ = embed.shape
         kind = torch.promote_types(embed.dtype, torch.float32)
-        with torch.autocast(embed.device.type, enabled=False):
+        with torch.autocast(embed.device.type, enabled=False), mask_step(embed, self.grid):
             total = self._logits(embed.to(kind), batch, queries)
         return total.unflatten(2, self.grid)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ....structures import TokenSet, at_least_one
+from ....structures import TokenSet, at_least_one, mask_step
 from .mask_features import CellTokens, MaskFeatures, central_cells
 from .pixel_decoder import PixelDecoderOutput
 from .positions import (
@@ -255,7 +255,8 @@ class MaskedTransformerDecoder(nn.Module):
             if number == len(self.layers):
                 break
             turn = number % len(levels)
-            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            plain = torch.autocast(x.device.type, enabled=False)
+            with torch.no_grad(), plain, mask_step(embed, cells.grid):
                 allowed = attention_mask(embed, memories[turn], center_feats[turn])
             x = self.layers[number](x, position, memories[turn], allowed)
         return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
