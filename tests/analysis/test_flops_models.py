@@ -9,6 +9,7 @@ import torch
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.count import EvenAllocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.models.allocation import AllocationPolicy
 from mmseg_arta.models.allocation.policies import Candidates
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -177,10 +178,7 @@ def test_windows_cost_more_than_the_whole(nano):
 
 
 def test_own_policy_decides_unless_told_otherwise(nano):
-    class Nobody:
-        def check_rounds(self, rounds):
-            pass
-
+    class Nobody(AllocationPolicy):
         def __call__(self, candidates, round_index, training):
             return torch.zeros_like(candidates.scores, dtype=torch.bool)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmseg_arta.models import ARTA, SparseMask2FormerHead
+from mmseg_arta.models.allocation import AllocationPolicy
 from mmseg_arta.models.layers import ClusterAttention
 from mmseg_arta.ops import (
     balanced_clusters,
@@ -68,11 +69,8 @@ def test_one_graph_without_breaks_serves_all_token_counts_and_sizes():
     assert graphs.of('_assert_scalar') > 0 and sum(graphs.calls.values()) > 400
 
 
-class SelectTruth:
+class SelectTruth(AllocationPolicy):
     """Selects what the ground truth marks: any number of tokens."""
-
-    def check_rounds(self, rounds: int) -> None:
-        pass
 
     def __call__(self, candidates, round_index: int, training: bool) -> torch.Tensor:
         return candidates.truth > 0.5

@@ -182,7 +182,7 @@ def _assemble(
     }
 
 
-class EvenAllocation:
+class EvenAllocation(AllocationPolicy):
     """Splits a fixed share of every image's candidates, spread evenly, whatever their scores.
 
     Args:
@@ -192,9 +192,6 @@ class EvenAllocation:
 
     def __init__(self, shares: Sequence[float]) -> None:
         self.shares = tuple(shares)
-
-    def check_rounds(self, rounds: int) -> None:
-        """Any number of rounds will do."""
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         share = self.shares[min(round_index, len(self.shares) - 1)]
