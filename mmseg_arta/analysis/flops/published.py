@@ -23,13 +23,11 @@ from typing import Any
 
 from torch import nn
 
-from ...models.decode_heads.mask2former.point_conv import PointConv
 from ...models.decode_heads.mask2former.transformer_decoder import (
     MaskedTransformerDecoder,
     QueryPredictions,
 )
-from ...models.layers import ClusterAttention
-from ...models.layers.token_merging import NeighborhoodMerging
+from ...models.layers import ClusterAttention, PointConv
 from ...ops import uses_reference
 from ...structures import FINEST_PATCH
 
@@ -117,7 +115,6 @@ def dense_mask_step(predictions: QueryPredictions) -> int:
 RULES: dict[type[nn.Module], ModuleRule] = {
     ClusterAttention: ModuleRule(published=_attention, replaces=('',), kernels=_unseen_attention),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
-    NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
     # What remains of the mask step is left out by its callers, see Caller.mask_step.
     MaskedTransformerDecoder: ModuleRule(published=lambda call: dense_mask_step(call.result)),
 }

@@ -16,9 +16,8 @@ from ....ops import (
     neighborhood_merge,
 )
 from ....structures import MixedTokens, TokenSet, at_least_one
-from ...layers import by_rows
+from ...layers import PointConv, by_rows
 from .deform_layer import DeformEncoderLayer, PointDeformAttention, TokenPlaces
-from .point_conv import PointConv
 from .positions import Normalize, check_normalize, grid_of, token_positions
 
 _SAMPLE_TOKENS = 4
@@ -168,7 +167,8 @@ class PointPixelDecoder(nn.Module):
 
         x = by_rows(add, finest.feats, centers, near.rows, near.valid())
         own = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
-        x = F.relu(self.out_norm(self.point_conv(x, centers, own)), inplace=True)
+        relative = centers[:, None] - centers[own.rows.clamp(min=0)]
+        x = F.relu(self.out_norm(self.point_conv(x, own.rows, relative)), inplace=True)
         return finest.with_feats(x)
 
 
