@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..models.allocation import BoundaryScorePredictor, SubPatchEmbed
 from ..models.decode_heads.mask2former.pixel_decoder import DeformEncoderLayer
-from ..models.layers import ClusterBlock, Mlp, PointDeformBlock
+from ..models.layers import ClusterBlock, Mlp, PointConv, PointDeformBlock
 
 # oneDNN prepares code for every number of rows that it meets, which takes longer than the step
 # that is saved: numbers of tokens, which differ from image to image, must not reach it.
@@ -93,6 +93,22 @@ class RowWiseScores(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return by_rows(self.layers, x)[:, 0]
+
+
+class RowWisePointConv(nn.Module):
+    """:class:`~mmseg_arta.models.layers.PointConv` around some places at a time."""
+
+    def __init__(self, conv: PointConv) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(
+        self, x: Tensor, neighbors: Tensor, relative: Tensor, importance: Tensor | None = None
+    ) -> Tensor:
+        def convolve(neighbors: Tensor, relative: Tensor) -> Tensor:
+            return self.conv(x, neighbors, relative, importance)
+
+        return by_rows(convolve, neighbors, relative, width=x.shape[1])
 
 
 class RowWiseSubPatchEmbed(nn.Module):
@@ -187,6 +203,7 @@ _SWAPS: dict[type[nn.Module], Callable[..., nn.Module]] = {
     PointDeformBlock: RowWiseDeformBlock,
     DeformEncoderLayer: RowWiseDeformEncoderLayer,
     Mlp: FusedMlp,
+    PointConv: RowWisePointConv,
     BoundaryScorePredictor: RowWiseScores,
     SubPatchEmbed: RowWiseSubPatchEmbed,
 }

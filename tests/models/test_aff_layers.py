@@ -7,14 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mmseg_arta.models.layers import (
+from mmseg_arta.models.backbones.aff_downsampling import (
     AdaptiveDownsample,
-    ClusterAttention,
     GridDownsample,
     grid_prior,
 )
-from mmseg_arta.models.layers.position_terms import position_terms
-from mmseg_arta.ops import build_neighborhood
+from mmseg_arta.models.layers import ClusterAttention
+from mmseg_arta.ops import build_neighborhood, position_terms
 from mmseg_arta.structures import TokenSet, batch_index, offsets_from_lengths
 from tests.helpers import grid_tokens, some_tokens
 
@@ -134,17 +133,17 @@ def test_unimportant_tokens_are_not_merged():
     # With all weight on one token, the merged feature is that token's wherever it is near.
     tokens = replace(grid_tokens(1, (4, 4), 4), kind='point')
     hood = hood_of(tokens, (4, 4), 2)
-    merge = AdaptiveDownsample(4, 5, 2).merge
+    merge = AdaptiveDownsample(4, 5, 2).merge_around
     x = hood.to_clusters(tokens.feats)
     importance = torch.zeros(16)
     importance[3] = 1.0
     centers = torch.arange(16)
     changed = x.clone()
     changed[torch.arange(16) != 3] += 1.0
-    found = merge(x, importance, hood, centers)
-    torch.testing.assert_close(found, merge(changed, importance, hood, centers))
+    found = merge(centers, x, importance, hood)
+    torch.testing.assert_close(found, merge(centers, changed, importance, hood))
     changed[3] += torch.arange(4)
-    assert not torch.allclose(found, merge(changed, importance, hood, centers))
+    assert not torch.allclose(found, merge(centers, changed, importance, hood))
 
 
 def test_importance_learns_through_the_merging():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmseg_arta.models import AFFSwin
-from mmseg_arta.models.backbones.aff_swin import PatchMerging
+from mmseg_arta.models.backbones.aff_downsampling import PatchMerging
 
 SMALL = dict(dims=(8, 16, 24, 32), depths=(2, 1, 1, 1), num_heads=(2, 2, 2, 2), mlp_ratio=2.0)
 

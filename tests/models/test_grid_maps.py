@@ -6,19 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_arta.models.backbones.efficientnet_lite import EfficientNetLite0
+from mmseg_arta.models.backbones import EfficientNetLite0
+from mmseg_arta.models.backbones.aff import StridedPatchEmbed
 from mmseg_arta.models.backbones.lrformer import ConvStem
 from mmseg_arta.models.layers import (
     ConvMlp,
     ConvNeXtV2Block,
     ConvPatchEmbed,
     LowResolutionSelfAttention,
-    StridedPatchEmbed,
-    row_blocks,
     to_maps,
     to_rows,
 )
-from mmseg_arta.models.layers.low_resolution_block import ResidualConvMlp
+from mmseg_arta.models.layers.low_resolution import ResidualConvMlp
 
 GRID = (5, 6)
 BATCHES = pytest.mark.parametrize('batch', [1, 2], ids=['one image', 'two images'])
@@ -105,27 +104,7 @@ def test_low_resolution_attention_keeps_channels_last(batch):
     assert channels_are_last(attention(to_maps(torch.randn(batch, 30, 16), GRID)))
 
 
-@pytest.mark.parametrize('shape', [(1, 7, 5), (2, 9, 4), (1, 1, 40), (3, 4, 4)], ids=str)
-@torch.no_grad()
-def test_convolutional_mlp_in_bands_of_rows(shape, monkeypatch):
-    batch, rows, columns = shape
-    mlp = ResidualConvMlp(8, 16).eval()
-    x = to_maps(torch.randn(batch, rows * columns, 8), (rows, columns))
-    expected = mlp(x)
-    monkeypatch.setattr(row_blocks, '_CELLS', 4)
-    monkeypatch.setattr(row_blocks, '_LEAST_BLOCKS', 1)
-    seen = []
-    mlp.fc1.register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].shape[2]))
-    monkeypatch.setattr(torch, 'get_num_threads', lambda: 1)
-    found = mlp(x)
-    # Bands of four rows at least; every row is computed once.
-    assert sum(seen) == rows and len(seen) == -(-rows // 4)
-    assert channels_are_last(found)
-    torch.testing.assert_close(found, expected)
-
-
-def test_convolutional_mlp_learns_as_a_whole(monkeypatch):
-    monkeypatch.setattr(row_blocks, '_LEAST_BLOCKS', 0)
+def test_convolutional_mlp_has_a_short_connection_that_learns():
     mlp = ResidualConvMlp(8, 16)
     x = torch.randn(2, 8, 6, 6, requires_grad=True)
     hidden = mlp.act(mlp.fc1(x))

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmseg_arta.checkpoints import convert_lrformer_backbone
 from mmseg_arta.models import LRFormer
-from mmseg_arta.models.layers.low_resolution_attention import (
+from mmseg_arta.models.layers.low_resolution import (
     LowResolutionSelfAttention,
     pooled_grid,
     pyramid_sides,

@@ -10,7 +10,8 @@ import torch
 from mmseg_arta.checkpoints import rename_keys
 from mmseg_arta.checkpoints.aff import aff_backbone_rules, convert_aff_backbone
 from mmseg_arta.models import AutoFocusFormer
-from mmseg_arta.models.layers import AdaptiveDownsample, ClusterBlock
+from mmseg_arta.models.backbones.aff_downsampling import AdaptiveDownsample
+from mmseg_arta.models.layers import ClusterBlock
 from mmseg_arta.ops import nearest_clusters, published_sort_key
 from mmseg_arta.ops.balanced_clusters.reference import cluster_starts
 from mmseg_arta.structures import Neighborhood, TokenSet, batch_index, offsets_from_lengths
@@ -90,7 +91,7 @@ def test_merging_with_gradients():
     x = case['feat'].clone().requires_grad_()
     importance = case['learned_prob'].clone().requires_grad_()
     chosen = layer.select(tokens, importance.detach().flatten(), (24, 32))
-    found = layer.merge(x.flatten(0, 1), importance.flatten(), hood, chosen)
+    found = layer.merge_around(chosen, x.flatten(0, 1), importance.flatten(), hood)
 
     ranks = raster_order(outputs['pos'])
     mine = raster_order(hood.xy[chosen].view(outputs['pos'].shape))

@@ -26,9 +26,7 @@ from typing import Any
 
 from torch import nn
 
-from ...models.decode_heads.mask2former.point_conv import PointConv
-from ...models.layers import ClusterAttention
-from ...models.layers.token_merging import NeighborhoodMerging
+from ...models.layers import ClusterAttention, PointConv
 from ...ops import uses_reference
 from ...structures import FINEST_PATCH, MixedTokens
 from .counter import Caller
@@ -111,7 +109,6 @@ def _unseen_attention(call: ModuleCall) -> int:
 RULES: dict[type[nn.Module], ModuleRule] = {
     ClusterAttention: ModuleRule(published=_attention, replaces=('',), kernels=_unseen_attention),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
-    NeighborhoodMerging: ModuleRule(published=_weight_table, replaces=('weight_net',)),
 }
 
 

@@ -4,9 +4,8 @@ from .aff import AutoFocusFormer
 from .aff_swin import AFFSwin
 from .arta import ARTA
 from .dups import DUPS
-from .efficientnet_lite import EfficientNetLite0
 from .lrformer import LRFormer
-from .policy_net import GroupPolicyNet
+from .policy_net import EfficientNetLite0, GroupPolicyNet
 from .step_vit import StepViT
 
 __all__ = [

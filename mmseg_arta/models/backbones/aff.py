@@ -3,19 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ...structures import FINEST_PATCH, MixedTokens, TokenSet
-from ..layers import AdaptiveDownsample, ClusterBlock, GridDownsample, StridedPatchEmbed
-from .aff_arch import resolve_aff_arch
-from .aff_stage import AFFStage
+from ...ops import build_neighborhood, published_neighborhood
+from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
+from ..layers import ClusterBlock, for_convolutions
+from .aff_downsampling import AdaptiveDownsample, GridDownsample
+from .arch import resolve_arch
 
 _STAGES = 4
+
+
+@dataclass(frozen=True)
+class AFFArch:
+    """Shape of an AutoFocusFormer (AFF table 1).
+
+    Attributes:
+        dims: channels of the four stages, fine to coarse.
+        depths: blocks of the stages.
+        num_heads: attention heads of the stages.
+        mlp_ratio: hidden over input channels of all feed-forward networks.
+        layer_scale_init: initial layer scale, 0 for none.
+        cluster_size: tokens per cluster.
+    """
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...]
+    mlp_ratio: float = 3.0
+    layer_scale_init: float = 0.0
+    cluster_size: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ('dims', 'depths', 'num_heads'):
+            values = getattr(self, name)
+            if len(values) != 4 or any(int(v) != v or v < 1 for v in values):
+                raise ValueError(
+                    f'arch: {name} must hold 4 positive integers, found {list(values)}'
+                )
+            object.__setattr__(self, name, tuple(int(v) for v in values))
+        for dim, heads in zip(self.dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(
+                    f'arch: dims must be divisible by num_heads, found {dim} channels '
+                    f'and {heads} heads'
+                )
+        if self.cluster_size < 1:
+            raise ValueError(f'arch: cluster_size must be at least 1, found {self.cluster_size}')
+
+
+AFF_ARCHS = {
+    'mini': AFFArch((32, 128, 256, 384), (2, 2, 6, 2), (2, 4, 8, 16), 2.0),
+    'tiny': AFFArch((64, 128, 256, 512), (3, 4, 18, 5), (2, 4, 8, 16)),
+    'small': AFFArch((96, 192, 384, 768), (3, 4, 18, 2), (3, 6, 12, 24), layer_scale_init=1e-5),
+    'base': AFFArch((128, 256, 512, 1024), (3, 4, 18, 2), (4, 8, 16, 32), layer_scale_init=1e-5),
+}
+
+
+class StridedPatchEmbed(nn.Module):
+    """Two 3x3 stride-2 convolutions to 4 px tokens and a LayerNorm (AFF 3).
+
+    BatchNorm and GELU follow the first convolution, which has half the channels.
+
+    Args:
+        dim: channels of a token; even.
+
+    Raises:
+        ValueError: if ``dim`` is odd.
+    """
+
+    stride = 4
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim % 2:
+            raise ValueError(f'StridedPatchEmbed needs an even number of channels, found {dim}')
+        self.conv1 = nn.Conv2d(3, dim // 2, 3, stride=2, padding=1)
+        self.bn = nn.BatchNorm2d(dim // 2)
+        self.act = nn.GELU()
+        self.conv2 = nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, H / 4, W / 4, dim)``."""
+        maps = self.conv2(self.act(self.bn(self.conv1(for_convolutions(image)))))
+        return self.norm(maps.permute(0, 2, 3, 1))
+
+
+class AFFStage(nn.Module):
+    """Blocks of one stage and the norm of what it hands out (AFF 3).
+
+    The norm stands apart from the path to the next stage.
+
+    Args:
+        blocks: the stage's blocks.
+        dim: channels.
+        cluster_size: tokens per cluster.
+        neighborhood_size: tokens that a token attends to; the nearest
+            ``round(neighborhood_size / cluster_size)`` clusters, or all of them if the image
+            has no more tokens than this.
+        with_norm: have the norm, for stages whose tokens are handed out.
+        with_cp: recompute blocks in the backward pass to save memory.
+        tie_order: see :class:`AutoFocusFormer`.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[ClusterBlock],
+        dim: int,
+        cluster_size: int,
+        neighborhood_size: int,
+        with_norm: bool = True,
+        with_cp: bool = False,
+        tie_order: str = 'raster',
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(dim) if with_norm else nn.Identity()
+        self.cluster_size, self.neighborhood_size = cluster_size, neighborhood_size
+        self.with_cp, self.tie_order = with_cp, tie_order
+
+    def forward(
+        self, tokens: TokenSet, grid: tuple[int, int]
+    ) -> tuple[Tensor, TokenSet, Neighborhood]:
+        """Mix the tokens of a stage.
+
+        Args:
+            tokens: equally many in every image.
+            grid: ``(rows, columns)`` of the canvas in units of 4 px.
+
+        Returns:
+            features ``(T, C)`` in cluster order, for the next stage; the tokens with their
+            normed features, to be handed out; their neighbourhoods.
+        """
+        neighborhood = self._cluster(tokens, grid)
+        x = neighborhood.to_clusters(tokens.feats)
+        for block in self.blocks:
+            if self.with_cp and self.training and x.requires_grad:
+                x = checkpoint(block, x, neighborhood, use_reentrant=False)
+            else:
+                x = block(x, neighborhood)
+        return x, self._hand_out(tokens, self.norm(x), neighborhood), neighborhood
+
+    def _cluster(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
+        """Clusters of the tokens and everyone's nearest ones."""
+        count, size = tokens.lengths[0], self.cluster_size
+        near = max(round(self.neighborhood_size / size), 1)
+        if count <= self.neighborhood_size:
+            near = -(-count // size)
+        build = published_neighborhood if self.tie_order == 'published' else build_neighborhood
+        counts = tokens.offsets.diff()
+        return build(tokens.xy, tokens.batch_index(), counts, tokens.lengths, grid, size, near)
+
+    def _hand_out(self, tokens: TokenSet, feats: Tensor, neighborhood: Neighborhood) -> TokenSet:
+        """The tokens with features that are in cluster order, where the published code leaves
+        them; in raster order otherwise.
+        """
+        if self.tie_order == 'published':
+            return replace(tokens, feats=feats, xy=neighborhood.xy)
+        return tokens.with_feats(neighborhood.to_tokens(feats))
 
 
 @MODELS.register_module()
@@ -29,7 +182,7 @@ class AutoFocusFormer(BaseModule):
 
     Args:
         arch: 'mini', 'tiny', 'small', 'base', or a dict with the fields of
-            :class:`~mmseg_arta.models.backbones.aff_arch.AFFArch`.
+            :class:`AFFArch`.
         downsample_rate: share of tokens that the next stage gets, published 1/4 and 1/5.
         neighborhood_size: tokens that a token attends to, for all stages or one for each; a
             stage whose images have no more tokens than this attends globally.
@@ -75,7 +228,7 @@ class AutoFocusFormer(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch = resolve_aff_arch(arch)
+        self.arch = resolve_arch(arch, AFF_ARCHS)
         sizes = _per_stage('neighborhood_size', neighborhood_size)
         if downsample not in ('adaptive', 'grid'):
             raise ValueError(f"downsample must be 'adaptive' or 'grid', found {downsample!r}")
@@ -141,12 +294,8 @@ class AutoFocusFormer(BaseModule):
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
         if self.init_cfg:
             super().init_weights()
-            return
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        else:
+            init_linear_layers(self)
         self._is_init = True
 
     def forward(self, image: Tensor) -> MixedTokens:
@@ -176,13 +325,21 @@ class AutoFocusFormer(BaseModule):
         tokens = TokenSet.from_map(feats.permute(0, 3, 1, 2), FINEST_PATCH, kind='point')
         levels = []
         for number, stage in enumerate(self.stages):
-            hood = stage.neighborhood(tokens, grid)
-            x, out = stage(tokens, hood)
+            x, out, neighborhood = stage(tokens, grid)
             if number in self.out_stages:
                 levels.append(out)
             if number < len(self.downsamples):
-                tokens = self.downsamples[number](x, tokens, hood, grid)
+                tokens = self.downsamples[number](x, tokens, neighborhood, grid)
         return MixedTokens(tuple(reversed(levels)), image_size, canvas)
+
+
+def init_linear_layers(model: nn.Module) -> None:
+    """Truncated normal of std 0.02, biases zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:

@@ -5,31 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import StridedPatchEmbed, SwinBlock
-from .aff_arch import resolve_aff_arch
+from ..layers import SwinBlock
+from .aff import AFF_ARCHS, StridedPatchEmbed, init_linear_layers
+from .aff_downsampling import PatchMerging
+from .arch import resolve_arch
 
 _STAGES = 4
-
-
-class PatchMerging(nn.Module):
-    """Joins 2x2 tokens of a grid into one of ``out`` channels."""
-
-    def __init__(self, dim: int, out: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4 * dim)
-        self.proj = nn.Linear(4 * dim, out, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to ``(B, ceil(H / 2), ceil(W / 2), out)``."""
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        parts = [x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)]
-        return self.proj(self.norm(torch.cat(parts, -1)))
 
 
 @MODELS.register_module()
@@ -41,7 +27,7 @@ class AFFSwin(BaseModule):
 
     Args:
         arch: 'mini', 'tiny', 'small', 'base', or a dict with the fields of
-            :class:`~mmseg_arta.models.backbones.aff_arch.AFFArch`.
+            :class:`~mmseg_arta.models.backbones.aff.AFFArch`.
         window_size: side of a window in tokens.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
@@ -58,7 +44,7 @@ class AFFSwin(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch = resolve_aff_arch(arch)
+        self.arch = resolve_arch(arch, AFF_ARCHS)
         dims, depths = self.arch.dims, self.arch.depths
         self.out_channels = tuple(dims)
         total = sum(depths)
@@ -88,12 +74,8 @@ class AFFSwin(BaseModule):
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
         if self.init_cfg:
             super().init_weights()
-            return
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        else:
+            init_linear_layers(self)
         self._is_init = True
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

@@ -1,10 +1,12 @@
-"""Sizes of the mixed-resolution encoders, and their checks."""
+"""Sizes of the mixed-resolution encoders, and how every backbone's sizes are looked up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeVar
+
+_Arch = TypeVar('_Arch')
 
 
 @dataclass(frozen=True)
@@ -63,28 +65,30 @@ class MixedEncoderArch:
         return len(self.refinement_depths) > 1
 
 
-def resolve_arch(
-    arch: str | Mapping[str, Any], presets: Mapping[str, MixedEncoderArch]
-) -> MixedEncoderArch:
-    """An arch from its name or from a dict with the fields of :class:`MixedEncoderArch`.
+def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, _Arch]) -> _Arch:
+    """A model's shape from its name or from a dict with the fields of its dataclass.
+
+    Args:
+        arch: a key of ``archs``, or the fields' values; those without a default are needed.
+        archs: published shapes by name, all of one dataclass.
 
     Raises:
         ValueError: for an unknown name, an unknown or missing field, or bad values.
     """
     if isinstance(arch, str):
-        if arch not in presets:
-            raise ValueError(
-                f'arch={arch!r} is unknown: expected one of {sorted(presets)} or a dict'
-            )
-        return presets[arch]
-    known = [f.name for f in fields(MixedEncoderArch)]
+        if arch not in archs:
+            raise ValueError(f'arch={arch!r} is unknown: expected one of {sorted(archs)} or a dict')
+        return archs[arch]
+    kind = type(next(iter(archs.values())))
+    known = [field.name for field in fields(kind)]
     unknown = sorted(set(arch) - set(known))
     if unknown:
         raise ValueError(f'arch: unknown fields {unknown}, expected some of {known}')
-    missing = [name for name in known[:4] if name not in arch]
+    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    missing = [name for name in needed if name not in arch]
     if missing:
         raise ValueError(f'arch: missing fields {missing}')
-    return MixedEncoderArch(**arch)
+    return kind(**arch)
 
 
 def _arch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch.nn.functional as F
@@ -18,10 +19,72 @@ from ..layers import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .lrformer_arch import LRFORMER_ARCHS, resolve_lrformer_arch
+from .arch import resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STRIDES = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class LRFormerArch:
+    """Shape of an LRFormer encoder (LRFormer table 2).
+
+    Attributes:
+        dims: channels of the four stages.
+        depths: blocks of the four stages.
+        num_heads: attention heads of the four stages.
+        mlp_ratios: hidden over input channels of the feed-forward networks.
+        layer_scale_init: initial layer scales, 0 for none.
+        pre_norm_blocks: blocks of the third stage with batch normalisation of their input,
+            counted from 0.
+    """
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    num_heads: tuple[int, ...] = (2, 4, 10, 16)
+    mlp_ratios: tuple[float, ...] = (8, 8, 4, 4)
+    layer_scale_init: tuple[float, ...] = (0, 0, 1e-6, 1e-6)
+    pre_norm_blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            values = tuple(getattr(self, field.name))
+            object.__setattr__(self, field.name, values)
+            if field.name == 'pre_norm_blocks':
+                continue
+            least = 0 if field.name == 'layer_scale_init' else 1
+            if len(values) != len(_STRIDES) or any(value < least for value in values):
+                raise ValueError(
+                    f'arch: {field.name} must hold {len(_STRIDES)} numbers of at least {least}, '
+                    f'found {list(values)}'
+                )
+        if self.dims[0] % 2:
+            raise ValueError(f'arch: the first of dims must be even, found {self.dims[0]}')
+        for dim, heads in zip(self.dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(
+                    f'arch: dims must be divisible by num_heads, found {dim} channels '
+                    f'and {heads} heads'
+                )
+        for block in self.pre_norm_blocks:
+            if not 0 <= block < self.depths[2]:
+                raise ValueError(
+                    f'arch: pre_norm_blocks must name blocks of the third stage, 0 to '
+                    f'{self.depths[2] - 1}, found {block}'
+                )
+
+
+LRFORMER_ARCHS = {
+    'tiny': LRFormerArch((48, 96, 240, 384), (2, 2, 6, 3)),
+    'small': LRFormerArch((64, 128, 320, 512), (3, 3, 12, 3)),
+    'base': LRFormerArch((80, 160, 400, 512), (4, 4, 15, 8)),
+    'large': LRFormerArch((96, 192, 480, 640), (4, 6, 18, 8)),
+    'xlarge': LRFormerArch((128, 256, 640, 768), (4, 8, 22, 8), pre_norm_blocks=(7, 15)),
+}
+LRFORMER_ARCHS |= {
+    short: LRFORMER_ARCHS[name]
+    for short, name in dict(t='tiny', s='small', b='base', l='large', xl='xlarge').items()
+}
 
 
 class ConvStem(nn.Module):
@@ -109,8 +172,7 @@ class LRFormer(BaseModule):
 
     Args:
         arch: 'tiny', 'small', 'base', 'large', 'xlarge' (or 't', 's', 'b', 'l', 'xl'), or a
-            dict with the fields of
-            :class:`~mmseg_arta.models.backbones.lrformer_arch.LRFormerArch`.
+            dict with the fields of :class:`LRFormerArch`.
         pooled_size: short side of the pooled queries in cells: 16 for segmentation, 7 for
             classification at 224 px (LRFormer 3.4). Weights fit any.
         pool_up: pool queries up on maps smaller than ``pooled_size``.
@@ -126,8 +188,6 @@ class LRFormer(BaseModule):
         ValueError: for a bad arch or option.
     """
 
-    archs = LRFORMER_ARCHS
-
     def __init__(
         self,
         arch: str | Mapping[str, Any] = 'small',
@@ -141,7 +201,7 @@ class LRFormer(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch = resolve_lrformer_arch(arch)
+        self.arch = resolve_arch(arch, LRFORMER_ARCHS)
         self.out_indices = tuple(out_indices)
         if not self.out_indices or any(
             index not in range(len(_STRIDES)) for index in self.out_indices

@@ -1,4 +1,7 @@
-"""Class-agnostic policy network that scores groups of patches (CTS 3.2, STEP 3.2.1)."""
+"""Class-agnostic policy network that scores groups of patches (CTS 3.2, STEP 3.2.1).
+
+Its features are those of EfficientNet-Lite0, with the parameter names of timm.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,113 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-from .efficientnet_lite import load_exactly
+from ..layers import for_convolutions
+from .pretrained import load_exactly
+
+# repeats, kernel, stride, expansion, channels
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+# timm's layers behind the features; a classification checkpoint has them.
+_HEAD = ('conv_head.', 'bn2.', 'classifier.')
+
+
+def _conv(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def _act(x: Tensor) -> Tensor:
+    return F.relu6(x, inplace=True)
+
+
+class _SeparableConv(nn.Module):
+    """Depth-wise and point-wise convolution."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_dw, self.bn1 = _conv(inputs, inputs, kernel, 1, inputs), nn.BatchNorm2d(inputs)
+        self.conv_pw, self.bn2 = _conv(inputs, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv_pw(_act(self.bn1(self.conv_dw(x)))))
+
+
+class _InvertedResidual(nn.Module):
+    """Expansion, depth-wise convolution, linear projection."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        inner = inputs * expand
+        self.residual = stride == 1 and inputs == outputs
+        self.conv_pw, self.bn1 = _conv(inputs, inner), nn.BatchNorm2d(inner)
+        self.conv_dw = _conv(inner, inner, kernel, stride, inner)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv_pwl, self.bn3 = _conv(inner, outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = _act(self.bn1(self.conv_pw(x)))
+        out = _act(self.bn2(self.conv_dw(out)))
+        out = self.bn3(self.conv_pwl(out))
+        return x + out if self.residual else out
+
+
+@MODELS.register_module()
+class EfficientNetLite0(BaseModule):
+    """EfficientNet-Lite0 without its classifier: ReLU6, no squeeze-and-excitation.
+
+    Args:
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` for weights of timm's
+            ``efficientnet_lite0``; a missing key is an error.
+    """
+
+    stride, out_channels = 32, 320
+
+    def __init__(self, init_cfg: Mapping[str, Any] | None = None) -> None:
+        super().__init__(init_cfg)
+        self.conv_stem, self.bn1 = _conv(3, 32, 3, 2), nn.BatchNorm2d(32)
+        channels, stages = 32, []
+        for repeats, kernel, stride, expand, outputs in _STAGES:
+            blocks: list[nn.Module] = []
+            for number in range(repeats):
+                if expand == 1:
+                    blocks.append(_SeparableConv(channels, outputs, kernel))
+                else:
+                    step = stride if number == 0 else 1
+                    blocks.append(_InvertedResidual(channels, outputs, kernel, step, expand))
+                channels = outputs
+            stages.append(nn.Sequential(*blocks))
+        self.blocks = nn.Sequential(*stages)
+
+    def init_weights(self) -> None:
+        """Kaiming normal, or the checkpoint; weights that are missing there are an error."""
+        if not self.init_cfg:
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, mode='fan_out')
+            return
+        source = self.init_cfg['checkpoint']
+        loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
+        weights = {
+            key: value
+            for key, value in loaded.get('state_dict', loaded).items()
+            if not key.startswith(_HEAD)
+        }
+        load_exactly(self, weights, source)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """``(B, 3, H, W)`` to a single map ``(B, 320, H / 32, W / 32)``, sides rounded up."""
+        image = for_convolutions(image)
+        return (self.blocks(_act(self.bn1(self.conv_stem(image)))),)
 
 
 @MODELS.register_module()
@@ -48,10 +155,10 @@ class GroupPolicyNet(BaseModule):
 
     def check_sizes(self, group_sizes: Sequence[int], patch_size: int) -> None:
         """Raise ValueError unless the head scores groups of all these sizes."""
-        found = (tuple(self.decode_head.group_sizes), self.decode_head.patch_size)
-        if not set(group_sizes) <= set(found[0]) or found[1] != patch_size:
+        sizes, patch = tuple(self.decode_head.group_sizes), self.decode_head.patch_size
+        if not set(group_sizes) <= set(sizes) or patch != patch_size:
             raise ValueError(
-                f'GroupPolicyNet: head.group_sizes are {found[0]} patches of {found[1]} px, but '
+                f'GroupPolicyNet: head.group_sizes are {sizes} patches of {patch} px, but '
                 f'merging needs {tuple(group_sizes)} patches of {patch_size} px'
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
-from torch import nn
+from torch import Tensor, nn
 
 
 def is_pretrained(init_cfg: Any) -> bool:
@@ -55,3 +55,33 @@ def load_pretrained(module: nn.Module, init_cfg: Mapping[str, Any]) -> None:
             f'by tools/model_converters/convert_checkpoint.py.'
         )
     module.load_state_dict(weights, strict=True)
+
+
+def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load weights that must fit in every name and shape.
+
+    Args:
+        module: to be filled.
+        weights: its state dict.
+        source: the checkpoint's name, for the message.
+
+    Raises:
+        ValueError: naming what does not fit.
+    """
+    own = module.state_dict()
+    # Counters that no computation in eval mode reads; older files lack them.
+    counters = {key for key in own if key.endswith('num_batches_tracked')}
+    missing = sorted(own.keys() - weights.keys() - counters)
+    unknown = sorted(weights.keys() - own.keys())
+    other = [
+        f'{key} is {tuple(weights[key].shape)}, expected {tuple(own[key].shape)}'
+        for key in sorted(own.keys() & weights.keys())
+        if own[key].shape != weights[key].shape
+    ]
+    if missing or unknown or other:
+        raise ValueError(
+            f'{source} does not fit {type(module).__name__}: '
+            f'missing {missing[:10]} ({len(missing)}), not expected {unknown[:10]} '
+            f'({len(unknown)}), other shapes {other[:10]} ({len(other)})'
+        )
+    module.load_state_dict(dict(weights), strict=False)

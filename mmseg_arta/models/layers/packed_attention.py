@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-
-from .multi_head import multi_head_attention
 
 
 def split_images(rows: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
@@ -43,6 +42,6 @@ def packed_self_attention(qkv: Tensor, num_heads: int, lengths: tuple[int, ...])
             continue
         # (b, L, 3C) -> (3, b, heads, L, C / heads)
         q, k, v = part.unflatten(2, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
-        out = multi_head_attention(q, k, v)
+        out = F.scaled_dot_product_attention(q, k, v)
         outs.append(out.transpose(1, 2).flatten(2).flatten(0, 1))
     return outs[0] if len(outs) == 1 else torch.cat(outs)

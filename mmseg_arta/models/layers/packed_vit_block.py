@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .drop_path import DropPath
-from .multi_head import multi_head_attention
 from .packed_attention import packed_self_attention
 
 
@@ -79,7 +78,7 @@ class PackedViTBlock(nn.Module):
         q = F.linear(of_images(normed).index_select(1, kept), wq, bq)
         k, v = F.linear(of_images(normed), wkv, bkv).chunk(2, -1)
         q, k, v = (t.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        mixed = multi_head_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         out = asked + F.linear(mixed, attn.out_proj.weight, attn.out_proj.bias)
         # Images are the first dimension here, so stochastic depth needs no index of rows.
         return (out + self.drop_path(self.ffn['layers'](self.ln2(out)))).flatten(0, 1)

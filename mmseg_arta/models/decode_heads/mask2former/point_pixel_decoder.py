@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ....ops import inverse_distance_weights, nearest_tokens, neighborhood_merge
 from ....structures import MixedTokens, TokenSet, at_least_one
-from ...layers import PointDeformAttention, token_places
+from ...layers import PointConv, PointDeformAttention, token_places
 from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
-from .point_conv import PointConv
 from .positions import Normalize, check_normalize, token_positions
 
 # Tokens that a sample is interpolated from.
@@ -132,7 +131,8 @@ class PointPixelDecoder(nn.Module):
         above = self._interpolate(coarser, centers, finest.lengths)
         x = self.lateral(finest.feats) + above
         nearest = nearest_tokens(centers, finest.lengths, finest, _CONV_TOKENS)
-        x = self.point_conv(x, centers, nearest)
+        relative = centers[:, None] - centers[nearest.rows.clamp(min=0)]
+        x = self.point_conv(x, nearest.rows, relative)
         return finest.with_feats(F.relu(self.out_norm(x), inplace=True))
 
     def _interpolate(self, level: TokenSet, centers: Tensor, lengths: tuple[int, ...]) -> Tensor:
