@@ -15,9 +15,9 @@ from mmseg_arta.models import ARTA
 from mmseg_arta.models.allocation import ThresholdAllocation
 from mmseg_arta.models.layers import (
     ConvNeXtV2Block,
+    EncoderLayout,
     GlobalResponseNorm,
     SwinBlock,
-    TokenLayout,
     WindowAttention,
 )
 from tests.builders import NANO, SMALL_HEAD
@@ -258,7 +258,7 @@ def test_late_tokens_start_from_what_their_parent_was():
     model.allocators[0].embed.register_forward_hook(lambda *call: seen.append(call[1]))
     image = torch.randn(1, 3, 64, 64)
     first = model.allocation_rounds[0]
-    layout = TokenLayout.of(model.clustering((64, 64)), (64, 64))
+    layout = EncoderLayout.of(model.clustering((64, 64)), (64, 64))
     (mixed,) = first([model.embed(image)], layout)
     expected = mixed.feats
     model(image)

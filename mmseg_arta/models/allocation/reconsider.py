@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...structures import AllocationRound, TokenSet, offsets_from_lengths
-from ..layers import TokenLayout
+from ..layers import EncoderLayout
 from .allocator import Allocation, TokenAllocator, gate, shares_of
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
@@ -69,7 +69,7 @@ def allocate_reconsidering(
     allocators: Sequence[TokenAllocator],
     policy: AllocationPolicy,
     image: Tensor,
-    layout: TokenLayout,
+    layout: EncoderLayout,
     truth: Sequence[Tensor] | None = None,
 ) -> ReconsideredAllocation:
     """Allocation stage for :class:`ReconsideringAllocation`.

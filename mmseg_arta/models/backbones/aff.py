@@ -143,7 +143,7 @@ class AFFStage(nn.Module):
             features ``(T, C)`` in cluster order, for the next stage; the tokens with their
             normed features, to be handed out; their neighbourhoods.
         """
-        neighborhood = self._cluster(tokens, grid)
+        neighborhood = self.neighborhood(tokens, grid)
         x = neighborhood.to_clusters(tokens.feats)
         for block in self.blocks:
             if self.with_cp and self.training and x.requires_grad:
@@ -152,7 +152,7 @@ class AFFStage(nn.Module):
                 x = block(x, neighborhood)
         return x, self._hand_out(tokens, self.norm(x), neighborhood), neighborhood
 
-    def _cluster(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
+    def neighborhood(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
         """Clusters of the tokens and everyone's nearest ones."""
         count, size = tokens.lengths[0], self.cluster_size
         near = max(round(self.neighborhood_size / size), 1)

@@ -13,9 +13,9 @@ from ...structures import Neighborhood, TokenSet
 from ..layers import (
     ClusterBlock,
     ConvNeXtV2Block,
+    EncoderLayout,
     PointDeformBlock,
     SwinBlock,
-    TokenLayout,
     TokenPlaces,
     ViTBlock,
     sine_position,
@@ -72,13 +72,13 @@ class EncoderRound(nn.Module):
         self.norm = nn.LayerNorm(shape.dim)
         self.with_cp = with_cp
 
-    def forward(self, levels: Sequence[TokenSet], layout: TokenLayout) -> list[TokenSet]:
+    def forward(self, levels: Sequence[TokenSet], layout: EncoderLayout) -> list[TokenSet]:
         """Mix all tokens of ``levels``, coarse to fine."""
         x = self.input_proj(self.input_norm(torch.cat([level.feats for level in levels])))
         parts = self.mix(x, levels, layout).split([len(level) for level in levels])
         return [level.with_feats(part) for level, part in zip(levels, parts, strict=True)]
 
-    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: TokenLayout) -> Tensor:
+    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
         """Blocks and norm on ``x (T, C)``, the projected features of ``levels`` end to end."""
         raise NotImplementedError
 
@@ -99,7 +99,7 @@ class EncoderRound(nn.Module):
 class GridRound(EncoderRound):
     """A round on the dense 32 px grid (ARTA 3.2.1): pre-allocation and last refinement round."""
 
-    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: TokenLayout) -> Tensor:
+    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
         (level,) = levels
         x = x.unflatten(0, (level.batch_size, -1))
         return self.run_blocks(x, level.grid).flatten(0, 1)
@@ -108,7 +108,7 @@ class GridRound(EncoderRound):
 class ClusterRound(EncoderRound):
     """Cluster attention on all tokens present (ARTA 3.2.2 and 3.4)."""
 
-    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: TokenLayout) -> Tensor:
+    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
         neighborhood: Neighborhood = layout.clustering.neighborhood(levels)
         x = self.run_blocks(neighborhood.to_clusters(x), neighborhood)
         return neighborhood.to_tokens(x)
@@ -117,7 +117,7 @@ class ClusterRound(EncoderRound):
 class DeformRound(EncoderRound):
     """Multi-scale deformable attention of all tokens to all levels (ARTA table 5)."""
 
-    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: TokenLayout) -> Tensor:
+    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
         places: TokenPlaces = layout.samples(levels)
         rows, columns = places.nearest.shape[2:4]
         position = sine_position(places.centers, x.shape[1], (float(columns), float(rows)))

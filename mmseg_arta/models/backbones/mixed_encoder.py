@@ -22,9 +22,9 @@ from ..layers import (
     CLUSTERINGS,
     Clustering,
     ConvPatchEmbed,
+    EncoderLayout,
     KernelPatchEmbed,
     PointDeformAttention,
-    TokenLayout,
     init_deform_attention,
     sine_position,
     to_maps,
@@ -210,7 +210,7 @@ class MixedResolutionEncoder(BaseModule):
         rows, columns = (-(-side // _COARSEST_PATCH) for side in image_size)
         canvas = (rows * _COARSEST_PATCH, columns * _COARSEST_PATCH)
         image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
-        layout = TokenLayout.of(self.clustering(canvas), canvas)
+        layout = EncoderLayout.of(self.clustering(canvas), canvas)
 
         state = self._allocate(image, layout, boundary_scores)
         levels = self._refine(state, layout)
@@ -232,7 +232,7 @@ class MixedResolutionEncoder(BaseModule):
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
 
     def _allocate(
-        self, image: Tensor, layout: TokenLayout, truth: Sequence[Tensor] | None
+        self, image: Tensor, layout: EncoderLayout, truth: Sequence[Tensor] | None
     ) -> Allocation:
         """Stage 1 (ARTA 3.2.2): score, select, give children, mix; three times."""
         rounds = (*self.allocation_rounds, self.refinement_rounds[0])
@@ -258,7 +258,7 @@ class MixedResolutionEncoder(BaseModule):
             state.records.append(record)
         return state
 
-    def _refine(self, state: Allocation, layout: TokenLayout) -> list[TokenSet]:
+    def _refine(self, state: Allocation, layout: EncoderLayout) -> list[TokenSet]:
         """Stage 2 (ARTA 3.4): hand out the finest tokens, join the lateral ones, mix.
 
         Returns:

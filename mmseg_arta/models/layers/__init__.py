@@ -1,18 +1,24 @@
 """Blocks that several models share."""
 
+from .basic import (
+    ConvMlp,
+    DropPath,
+    LayerScale,
+    Mlp,
+    for_convolutions,
+    layer_scale,
+    to_maps,
+    to_rows,
+)
 from .cluster_block import ClusterAttention, ClusterBlock
 from .clustering import (
     CLUSTERINGS,
     Clustering,
+    EncoderLayout,
     OncePerLevels,
     PublishedClustering,
-    TokenLayout,
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
-from .drop_path import DropPath
-from .grid_maps import for_convolutions, to_maps, to_rows
-from .layer_scale import LayerScale, layer_scale
-from .learned_positions import fit_positions, resize_positions
 from .low_resolution import (
     LowResolutionBlock,
     LowResolutionSelfAttention,
@@ -20,7 +26,6 @@ from .low_resolution import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .mlp import ConvMlp, Mlp
 from .packed_attention import packed_self_attention, split_images
 from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
@@ -32,7 +37,7 @@ from .point_deform import (
     init_deform_attention,
     token_places,
 )
-from .sine_position import sine_position
+from .positions import fit_positions, resize_positions, sine_position
 from .swin_block import SwinBlock, WindowAttention
 from .vit_block import SelfAttention, ViTBlock
 
@@ -45,6 +50,7 @@ __all__ = [
     'ConvNeXtV2Block',
     'ConvPatchEmbed',
     'DropPath',
+    'EncoderLayout',
     'GlobalResponseNorm',
     'KernelPatchEmbed',
     'LayerScale',
@@ -60,7 +66,6 @@ __all__ = [
     'PublishedClustering',
     'SelfAttention',
     'SwinBlock',
-    'TokenLayout',
     'TokenPlaces',
     'ViTBlock',
     'WindowAttention',

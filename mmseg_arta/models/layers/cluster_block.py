@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from ...ops import cluster_attention
 from ...structures import Neighborhood
-from .drop_path import DropPath
-from .layer_scale import layer_scale
-from .mlp import Mlp
+from .basic import DropPath, Mlp, layer_scale
 
 # Far below any logit, and a number of every floating type.
 _FAR_BELOW = 6e4

@@ -142,7 +142,7 @@ CLUSTERINGS: dict[str, type[Clustering]] = {
 
 
 @dataclass(frozen=True)
-class TokenLayout:
+class EncoderLayout:
     """Where the tokens of one forward pass are, for all kinds of rounds.
 
     Attributes:
@@ -154,7 +154,7 @@ class TokenLayout:
     samples: OncePerLevels[TokenPlaces]
 
     @classmethod
-    def of(cls, clustering: Clustering, canvas: tuple[int, int]) -> TokenLayout:
+    def of(cls, clustering: Clustering, canvas: tuple[int, int]) -> EncoderLayout:
         """A layout with these clusters on a canvas ``(height, width)`` in pixels."""
         return cls(clustering, OncePerLevels(lambda levels: token_places(levels, canvas)))
 

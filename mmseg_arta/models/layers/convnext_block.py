@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .drop_path import DropPath
-from .grid_maps import to_maps, to_rows
+from .basic import DropPath, to_maps, to_rows
 
 
 class GlobalResponseNorm(nn.Module):

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .drop_path import DropPath
-from .grid_maps import to_maps, to_rows
+from .basic import DropPath, to_maps, to_rows
 
 #: Short sides of the pyramid behind keys and values, for queries pooled to 16.
 _PYRAMID = (11, 8, 6, 4)

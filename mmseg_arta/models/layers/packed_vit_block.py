@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .drop_path import DropPath
+from .basic import DropPath
 from .packed_attention import packed_self_attention
 
 

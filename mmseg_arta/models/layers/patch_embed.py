@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .grid_maps import for_convolutions, to_rows
+from .basic import for_convolutions, to_rows
 
 
 class ConvPatchEmbed(nn.Module):

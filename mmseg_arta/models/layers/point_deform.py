@@ -11,9 +11,7 @@ from torch import Tensor, nn
 
 from ...ops import nearest_tokens_of_cells, point_deform_attention
 from ...structures import FINEST_PATCH, TokenSet
-from .drop_path import DropPath
-from .layer_scale import layer_scale
-from .mlp import Mlp
+from .basic import DropPath, Mlp, layer_scale
 
 
 def init_deform_attention(module: nn.Module) -> None:

@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .drop_path import DropPath
-from .layer_scale import layer_scale
-from .mlp import Mlp
+from .basic import DropPath, Mlp, layer_scale
 
 
 class WindowAttention(nn.Module):

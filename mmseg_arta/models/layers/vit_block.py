@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .drop_path import DropPath
-from .layer_scale import layer_scale
-from .mlp import ConvMlp
+from .basic import ConvMlp, DropPath, layer_scale
 
 
 class SelfAttention(nn.Module):
