@@ -63,7 +63,7 @@ sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --lis
 
 lint: env ## Check the code with ruff
 	@$(PIP) install --quiet -r requirements/lint.txt
-	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff check . && "$(PY)" -m ruff format --check .
 
 wheel: env ## Build a wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .

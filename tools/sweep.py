@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # Late, because registering everything takes a while.
     from mmseg_arta.analysis import sweep
-    from mmseg_arta.analysis.sweep.table import as_markdown
+    from mmseg_arta.analysis.sweep.records import as_markdown
 
     # What is chosen for mim among a family must not depend on what is asked for.
     families = {_family(path) for path in wanted}

@@ -10,10 +10,9 @@ import pytest
 from mmengine.config import Config, DictAction
 
 from mmseg_arta.analysis.sweep import Job, Record, Records, Subject, make_plan, run_plan
-from mmseg_arta.analysis.sweep.needs import missing_need
-from mmseg_arta.analysis.sweep.overrides import as_arguments, overrides
-from mmseg_arta.analysis.sweep.step import run_step
-from mmseg_arta.analysis.sweep.table import as_markdown
+from mmseg_arta.analysis.sweep.jobs import as_arguments, overrides, run_step
+from mmseg_arta.analysis.sweep.plan import missing_need
+from mmseg_arta.analysis.sweep.records import as_markdown
 from mmseg_arta.datasets.toy import write_toy_dataset
 
 ROOT = Path(__file__).resolve().parents[2]

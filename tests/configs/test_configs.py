@@ -16,7 +16,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_arta.analysis.reduced import build_on_meta, reduced_model
 from mmseg_arta.analysis.sweep import Subject
-from mmseg_arta.analysis.sweep.needs import missing_need
+from mmseg_arta.analysis.sweep.plan import missing_need
 from mmseg_arta.models import ARTA
 
 ROOT = Path(__file__).resolve().parents[2]

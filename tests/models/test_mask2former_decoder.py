@@ -22,6 +22,7 @@ from mmseg_arta.models.decode_heads.mask2former.positions import (
     token_positions,
 )
 from mmseg_arta.models.decode_heads.mask2former.transformer_decoder import Memory, attention_mask
+from mmseg_arta.models.layers import sine_position
 from mmseg_arta.structures import MixedTokens, TokenSet
 from tests.helpers import grid_tokens, some_tokens
 

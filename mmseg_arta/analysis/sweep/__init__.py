@@ -4,10 +4,8 @@ Of every family, head and data set one config passes two training iterations and
 stock ``mim``; the others pass a training step and a prediction at reduced depth.
 """
 
-from .plan import Job, make_plan
-from .records import Record, Records
+from .plan import Job, Subject, make_plan
+from .records import Record, Records, write_tables
 from .run import run_plan
-from .subject import Subject
-from .table import write_tables
 
 __all__ = ['Job', 'Record', 'Records', 'Subject', 'make_plan', 'run_plan', 'write_tables']

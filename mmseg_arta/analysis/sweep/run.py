@@ -13,10 +13,9 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from ...datasets.toy import write_toy_dataset
-from .mim import run_mim
+from .jobs import run_mim, run_step
 from .plan import BY_MIM, Job
 from .records import FAILED, PASSED, SKIPPED, Record, Records
-from .step import run_step
 
 #: Toy images: enough for a batch, and for two test images.
 _IMAGES = dict(train=4, val=2, size=(128, 192), seed=0)
