@@ -77,7 +77,7 @@ def test_nothing_is_loaded_or_synchronised():
 
 
 def test_rules_reach_nested_modules_and_are_unique(monkeypatch):
-    monkeypatch.setattr('mmseg_arta.analysis.reduced.registry.REDUCERS', {})
+    monkeypatch.setattr('mmseg_arta.analysis.reduced.REDUCERS', {})
 
     @reduces('Inner')
     def shorten(config):
