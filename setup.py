@@ -1,4 +1,4 @@
-"""Builds and installs mmseg_arta.
+"""How mmseg_arta is built; what it is stands in ``pyproject.toml``.
 
 A wheel carries ``configs``, ``tools`` and ``model-index.yml`` in ``mmseg_arta/.mim``, where MIM and
 MMEngine look for them. An editable install takes them from the checkout; nothing is linked or
@@ -14,18 +14,13 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 RESOURCES = ('configs', 'tools', 'model-index.yml')
-
-
-def read_version() -> str:
-    text = (ROOT / 'mmseg_arta' / 'version.py').read_text(encoding='utf-8')
-    return re.search(r"""^__version__ = ['"](.+)['"]$""", text, re.MULTILINE).group(1)
 
 
 def read_requirements(name: str) -> list[str]:
@@ -47,11 +42,6 @@ def same_minor(pins: list[str]) -> list[str]:
 
 def at_least(pins: list[str]) -> list[str]:
     return [pin.replace('==', '>=') for pin in pins]
-
-
-def read_readme() -> str:
-    readme = ROOT / 'README.md'
-    return readme.read_text(encoding='utf-8') if readme.is_file() else ''
 
 
 def copy_resources(target: Path) -> None:
@@ -123,30 +113,6 @@ class WheelForMim(bdist_wheel):
 
 
 setup(
-    name='mmseg_arta',
-    version=read_version(),
-    description='Adaptive mixed-resolution token segmentation (ARTA, DUPS, AFF, LRFormer, STEP) '
-    'for MMSegmentation',
-    long_description=read_readme(),
-    long_description_content_type='text/markdown',
-    author='mmseg_arta contributors',
-    license='Apache-2.0',
-    license_files=['LICENSE'],
-    keywords=['semantic segmentation', 'vision transformer', 'adaptive tokens', 'OpenMMLab'],
-    classifiers=[
-        'Development Status :: 3 - Alpha',
-        'Intended Audience :: Science/Research',
-        'Operating System :: OS Independent',
-        'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.10',
-        'Programming Language :: Python :: 3.11',
-        'Programming Language :: Python :: 3.12',
-        'Programming Language :: Python :: 3.13',
-        'Topic :: Scientific/Engineering :: Artificial Intelligence',
-    ],
-    python_requires='>=3.10,<3.14',
-    packages=find_packages(include=['mmseg_arta', 'mmseg_arta.*']),
-    install_requires=read_requirements('base'),
     extras_require={
         'openmmlab': same_minor(read_requirements('openmmlab')),
         'pretrain': same_minor(read_requirements('openmmlab') + read_requirements('pretrain')),
@@ -158,5 +124,4 @@ setup(
         'build': BuildOutsideTree,
         'build_py': BuildWithResources,
     },
-    zip_safe=False,
 )

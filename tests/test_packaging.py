@@ -19,7 +19,8 @@ from mmseg_arta import _environment
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
-    *('CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml', 'pyproject.toml', 'setup.py'),
+    *('CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'README.md'),
+    *('model-index.yml', 'pyproject.toml', 'setup.py'),
     *('configs', 'csrc', 'mmseg_arta', 'requirements', 'tools'),
 ]
 MIM = 'mmseg_arta/.mim/'
