@@ -61,9 +61,11 @@ test: install ## Run the tests (ARGS='-k doctor' and the like go to pytest)
 sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
 	"$(PY)" tools/sweep.py $(ARGS)
 
-lint: env ## Check the code with ruff
+lint: install ## Check code and format with ruff, types with ty (which reads PyTorch's own)
 	@$(PIP) install --quiet -r requirements/lint.txt
-	"$(PY)" -m ruff check . && "$(PY)" -m ruff format --check .
+	"$(PY)" -m ruff check .
+	"$(PY)" -m ruff format --check .
+	"$(PY)" -m ty check --output-format concise --python "$(VENV)"
 
 wheel: env ## Build a wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .

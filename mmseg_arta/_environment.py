@@ -104,7 +104,7 @@ def required(name: str, finding: Finding) -> Row:
 
 def weights_only(torch: Finding, mmengine: Finding) -> list[Row]:
     """MMEngine before 0.10.8 cannot load its own training checkpoints on PyTorch 2.6 and newer."""
-    if not (torch.ok and mmengine.ok):
+    if torch.version is None or mmengine.version is None or not (torch.ok and mmengine.ok):
         return []
     if release(torch.version) < (2, 6) or release(mmengine.version) >= (0, 10, 8):
         return []
