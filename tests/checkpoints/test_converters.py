@@ -28,7 +28,7 @@ def published(name, prefix=''):
 def backbone(**options):
     model = torch.nn.Module()
     with torch.device('meta'):
-        model.backbone = ARTA('tiny', **options)
+        model.backbone = ARTA('tiny', **dict(image_hidden='pixels') | options)
     return model
 
 

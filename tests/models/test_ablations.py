@@ -27,6 +27,7 @@ STAGE1 = NANO | dict(refinement_depths=(1,))
 OPTIONS = [
     *(dict(coarse_block=kind) for kind in ('vit', 'cluster', 'convnextv2', 'swin')),
     dict(mixed_block='msdeform'),
+    dict(mixed_block='vit'),
     dict(arch=STAGE1),
     dict(image_hidden='deep'),
     dict(use_image=False),
@@ -164,7 +165,7 @@ def test_response_norm_beside_channels_without_response():
     'options, message',
     [
         (dict(coarse_block='msdeform'), "coarse_block must be one of .*found 'msdeform'"),
-        (dict(mixed_block='vit'), "mixed_block must be one of .*found 'vit'"),
+        (dict(mixed_block='swin'), "mixed_block must be one of .*found 'swin'"),
         (dict(arch=NANO | dict(refinement_depths=(1, 1))), 'must hold 4 or 1 positive'),
     ],
 )

@@ -37,7 +37,7 @@ class Chequered(ThresholdAllocation):
 )
 def test_published_parameter_counts(arch, parameters, scores):
     with torch.device('meta'):
-        model = MODELS.build(dict(type='ARTA', arch=arch))
+        model = MODELS.build(dict(type='ARTA', arch=arch, image_hidden='pixels'))
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert sum(p.numel() for a in model.allocators for p in a.score.parameters()) == scores
 
@@ -45,7 +45,7 @@ def test_published_parameter_counts(arch, parameters, scores):
 @pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
 def test_state_dict_stays_loadable(arch):
     with torch.device('meta'):
-        model = ARTA(arch)
+        model = ARTA(arch, image_hidden='pixels')
     found = {key: list(value.shape) for key, value in model.state_dict().items()}
     expected = json.loads((DATA / f'keys/arta_{arch}.json').read_text())
     assert found == expected

@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs/dups'
 )
 def test_parameter_counts(arch, parameters):
     with torch.device('meta'):
-        model = MODELS.build(dict(type='DUPS', arch=arch))
+        model = MODELS.build(dict(type='DUPS', arch=arch, image_hidden='pixels'))
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 

@@ -94,6 +94,19 @@ def test_small_maps_are_pooled_up_unless_told_otherwise():
     assert seen == [6 * 8, 4 * 5]
 
 
+def test_pooled_size_may_be_fixed_whatever_the_aspect():
+    layer = LowResolutionSelfAttention(8, 2, (16, 16)).double()
+    kept = LowResolutionSelfAttention(8, 2, 16).double()
+    kept.load_state_dict(layer.state_dict())
+    square, wide = torch.randn(1, 8, 20, 20).double(), torch.randn(1, 8, 20, 40).double()
+    torch.testing.assert_close(layer(square), kept(square))
+    assert layer.grids((64, 128)) == ((16, 16), [(11, 11), (8, 8), (6, 6), (4, 4)])
+    assert kept.grids((64, 128)) == ((16, 32), [(11, 22), (8, 16), (6, 12), (4, 8)])
+    assert layer(wide).shape == wide.shape and not torch.allclose(layer(wide), kept(wide))
+    small = LowResolutionSelfAttention(8, 2, [16, 8], pool_up=False)
+    assert small.grids((10, 40)) == ((10, 8), [(11, 6), (8, 4), (6, 3), (4, 2)])
+
+
 def test_attention_is_softmax_of_pooled_rows():
     layer = LowResolutionSelfAttention(6, 2, 16).double()
     x = torch.randn(1, 6, 16, 16).double()
@@ -166,7 +179,9 @@ def test_published_parameters(arch, millions):
         (dict(arch=TINY | dict(num_heads=(3, 2, 2, 4))), 'divisible by num_heads, found 8'),
         (dict(arch=TINY | dict(dims=(7, 8, 20, 16))), 'first of dims must be even, found 7'),
         (dict(arch=TINY | dict(pre_norm_blocks=(2,))), 'third stage, 0 to 1, found 2'),
-        (dict(arch=TINY, pooled_size=0), 'pooled_size must be at least 1, found 0'),
+        (dict(arch=TINY, pooled_size=0), 'pooled_size must be at least 1.*found 0'),
+        (dict(arch=TINY, pooled_size=(16, 0)), r'pooled_size must.*found \(16, 0\)'),
+        (dict(arch=TINY, pooled_size=1.5), 'pooled_size must.*found 1.5'),
         (dict(arch=TINY, out_indices=(0, 4)), 'stages 0 to 3, found'),
         (dict(arch=TINY, out_indices=(1, 0)), 'out_indices must ascend'),
     ],

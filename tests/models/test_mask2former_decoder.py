@@ -71,6 +71,9 @@ def transformer_decoder(**options):
     return MaskedTransformerDecoder(5, 8, 8, 6, 4, 2, 16, **options)
 
 
+MEMORIES = pytest.mark.parametrize('memory', ['coarse', 'all'])
+
+
 @pytest.mark.parametrize('position', ['learned', 'sine'])
 @torch.no_grad()
 def test_factorised_logits_are_those_of_the_dense_features(position):
@@ -144,10 +147,11 @@ def test_central_cells(size, cells):
     ],
     ids=['mixed', 'coarse-only', 'full-and-coarse', 'few'],
 )
+@MEMORIES
 @torch.no_grad()
-def test_an_image_does_not_depend_on_the_batch(counts):
+def test_an_image_does_not_depend_on_the_batch(counts, memory):
     mixed = tokens(counts)
-    pixels, queries = pixel_decoder(), transformer_decoder()
+    pixels, queries = pixel_decoder(), transformer_decoder(memory=memory)
     together = queries(pixels(mixed))
     for index in range(2):
         alone = queries(pixels(image_of(mixed, index)))
@@ -163,8 +167,9 @@ def test_an_image_does_not_depend_on_the_batch(counts):
 
 
 @pytest.mark.parametrize('counts', [((0, 0),) * 3, ((9, 4), (20, 3), (40, 0))], ids=str)
-def test_every_parameter_gets_a_gradient(counts):
-    pixels, queries = pixel_decoder(), transformer_decoder()
+@MEMORIES
+def test_every_parameter_gets_a_gradient(counts, memory):
+    pixels, queries = pixel_decoder(), transformer_decoder(memory=memory)
     out = queries(pixels(tokens(counts)))
     loss = sum(out.mask_logits(n).square().mean() for n in range(5))
     (loss + sum(x.square().mean() for x in out.class_logits)).backward()
@@ -205,6 +210,26 @@ def test_masked_attention_is_attention_to_the_tokens_inside_the_mask():
     torch.testing.assert_close(
         decoder.class_embed(decoder.norm(x)), out.class_logits[1], atol=1e-5, rtol=1e-4
     )
+
+
+@torch.no_grad()
+def test_queries_attend_to_every_cell_of_the_densified_map():
+    """The layer after the coarse levels: its memory is the dense mask features."""
+    mixed = tokens(((9,), (20,), (40,)), images=1, dims=(8,) * 4)
+    decoder = transformer_decoder(memory='all')
+    feats = torch.cat([level.feats for level in mixed.levels])
+    memories, inputs = [], []
+    for layer in decoder.layers:
+        layer.register_forward_pre_hook(lambda _, args: memories.append(args[2]))
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[3]))
+    out = decoder(PixelDecoderOutput(mixed.levels[:3], mixed.levels, feats, CANVAS, CANVAS))
+    assert [memory.valid.shape[1] for memory in memories] == [6, 9, 20, 16 * 24]
+    dense = out.mask_feats.dense(8)[0].flatten(1).T
+    torch.testing.assert_close(memories[3].value, dense + decoder.level_embed.weight[3])
+    # A cell's own logit decides who may attend to it.
+    inside = out.mask_logits(3)[0].flatten(1) >= 0
+    assert inside.any(1).all() and not inside.all()
+    assert torch.equal(inputs[3][0], inside)
 
 
 def test_positions_are_those_of_centres_on_the_canvas():
@@ -261,9 +286,13 @@ def test_bad_options_are_named():
         PointPixelDecoder(DIMS, normalize='min')
     with pytest.raises(ValueError, match="cell_position must be 'learned', 'sine' or 'none'"):
         transformer_decoder(cell_position='some')
+    with pytest.raises(ValueError, match="memory must be 'coarse' or 'all', found 'dense'"):
+        transformer_decoder(memory='dense')
+    with pytest.raises(ValueError, match="memory='all' needs .* found mask_dim=4, dim=8"):
+        MaskedTransformerDecoder(5, 8, 4, memory='all')
     with pytest.raises(ValueError, match=r'in_channels is \(12, 8, 6, 4\), but .* \(8, 8, 8, 8\)'):
         pixel_decoder()(tokens(dims=(8,) * 4))
-    with pytest.raises(ValueError, match='attends to 2 levels, the pixel decoder gives 3'):
+    with pytest.raises(ValueError, match='attends to 2 coarse levels, the pixel decoder gives 3'):
         transformer_decoder(num_levels=2)(pixel_decoder()(tokens()))
     with pytest.raises(ValueError, match='num_heads must divide the 8 channels, found 3'):
         PointPixelDecoder(DIMS, 8, num_heads=3)

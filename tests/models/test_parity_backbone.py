@@ -33,6 +33,7 @@ def build(num_neighbor_clusters, tie_order='raster', cls=ARTA):
             layer_scale_init=config['layer_scale'],
             num_neighbor_clusters=num_neighbor_clusters,
         ),
+        image_hidden='pixels',
         allocation=dict(
             type='BatchRatioAllocation',
             thresholds=config['thresholds'],

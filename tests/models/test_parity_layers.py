@@ -114,7 +114,7 @@ def test_split_step(name):
         return rows[mask].view(batch, -1, rows.shape[2])
 
     patch = config['patch_sizes'][scale]
-    allocator = TokenAllocator(config['dim_in'], patch)
+    allocator = TokenAllocator(config['dim_in'], patch, image_hidden='pixels')
     embed = rename_keys(
         {key: value for key, value in state.items() if not key.startswith('token_')},
         [

@@ -22,6 +22,7 @@ model = dict(
     type='EncoderDecoder',
     backbone=dict(
         type='ARTA',
+        image_hidden='pixels',
         arch=dict(
             dims={dims},
             num_heads={num_heads},

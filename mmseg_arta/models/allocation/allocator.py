@@ -54,7 +54,7 @@ class TokenAllocator(nn.Module):
         straight_through: bool = True,
         use_image: bool = True,
         use_parent: bool = True,
-        image_hidden: str = 'pixels',
+        image_hidden: str = 'dim',
     ) -> None:
         super().__init__()
         self.patch_size = patch_size

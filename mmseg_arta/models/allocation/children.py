@@ -24,10 +24,11 @@ class SubPatchEmbed(nn.Module):
         patch_size: side of the new tokens' patches in pixels.
         use_image: add the image feature.
         use_parent: add the parent.
-        image_hidden: channels that raw pixels are first projected to: 'pixels' for
-            ``max(dim, 3 P^2)``, as in the published segmentation weights, or 'dim' for
-            ``dim``; or 'deep': as 'dim', with a deeper MLP and learned weights of parent and
-            image feature, as the published ImageNet weights have them.
+        image_hidden: channels that raw pixels are first projected to: 'dim' for ``dim``, as
+            the papers say and count their parameters (DUPS appendix A), or 'pixels' for
+            ``max(dim, 3 P^2)``, as in the published segmentation weights; or 'deep': as 'dim',
+            with a deeper MLP and learned weights of parent and image feature, as the published
+            ImageNet weights have them.
 
     Raises:
         ValueError: for another ``image_hidden``.
@@ -39,7 +40,7 @@ class SubPatchEmbed(nn.Module):
         patch_size: int,
         use_image: bool = True,
         use_parent: bool = True,
-        image_hidden: str = 'pixels',
+        image_hidden: str = 'dim',
     ) -> None:
         super().__init__()
         if image_hidden not in ('pixels', 'dim', 'deep'):

@@ -14,6 +14,8 @@ from ..layers import (
     ClusterBlock,
     ConvNeXtV2Block,
     EncoderLayout,
+    GlobalBlock,
+    ImageRows,
     PointDeformBlock,
     SwinBlock,
     TokenPlaces,
@@ -114,6 +116,14 @@ class ClusterRound(EncoderRound):
         return neighborhood.to_tokens(x)
 
 
+class GlobalRound(EncoderRound):
+    """Global attention of all tokens of an image, for few tokens (ARTA table 5)."""
+
+    def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
+        images = ImageRows(levels)
+        return images.to_rows(self.run_blocks(images.to_sequences(x), images.valid))
+
+
 class DeformRound(EncoderRound):
     """Multi-scale deformable attention of all tokens to all levels (ARTA table 5)."""
 
@@ -143,6 +153,11 @@ def _cluster(shape: BlockShape, drop_path: float, index: int) -> nn.Module:
     return ClusterBlock(*common)
 
 
+def _global(shape: BlockShape, drop_path: float, index: int) -> nn.Module:
+    common = (shape.dim, shape.num_heads, shape.mlp_ratio, drop_path, shape.layer_scale_init)
+    return GlobalBlock(*common)
+
+
 def _deform(shape: BlockShape, drop_path: float, index: int) -> nn.Module:
     return PointDeformBlock(
         shape.dim,
@@ -166,4 +181,5 @@ COARSE_ROUNDS: Mapping[str, Kind] = {
 MIXED_ROUNDS: Mapping[str, Kind] = {
     'cluster': (ClusterRound, _cluster),
     'msdeform': (DeformRound, _deform),
+    'vit': (GlobalRound, _global),
 }

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ..layers import (
     LowResolutionBlock,
     MapLayerNorm,
+    PooledSize,
     for_convolutions,
     init_low_resolution_layers,
     pool_convs,
@@ -174,7 +175,8 @@ class LRFormer(BaseModule):
         arch: 'tiny', 'small', 'base', 'large', 'xlarge' (or 't', 's', 'b', 'l', 'xl'), or a
             dict with the fields of :class:`LRFormerArch`.
         pooled_size: short side of the pooled queries in cells: 16 for segmentation, 7 for
-            classification at 224 px (LRFormer 3.4). Weights fit any.
+            classification at 224 px (LRFormer 3.4); or their rows and columns, to fix the size
+            for images of any aspect. Weights fit any.
         pool_up: pool queries up on maps smaller than ``pooled_size``.
         drop_path_rate: largest stochastic depth probability; it grows linearly over the blocks.
         position_conv: depth-wise convolution before the attention (LRFormer table 9).
@@ -191,7 +193,7 @@ class LRFormer(BaseModule):
     def __init__(
         self,
         arch: str | Mapping[str, Any] = 'small',
-        pooled_size: int = 16,
+        pooled_size: PooledSize = 16,
         pool_up: bool = True,
         drop_path_rate: float = 0.1,
         position_conv: bool = True,

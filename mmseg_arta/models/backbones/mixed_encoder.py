@@ -67,8 +67,9 @@ class MixedResolutionEncoder(BaseModule):
             :class:`~mmseg_arta.models.allocation.SubPatchEmbed`.
         coarse_block: blocks of the first and the last round, which see the 32 px tokens
             alone: 'vit', 'swin', 'convnextv2' or 'cluster' (ARTA table 5).
-        mixed_block: blocks of all other rounds: 'cluster' or 'msdeform', multi-scale
-            deformable attention on points (ARTA table 5).
+        mixed_block: blocks of all other rounds: 'cluster'; 'msdeform', multi-scale deformable
+            attention on points; or 'vit', global attention, whose cost grows with the square of
+            the tokens: for small images only (ARTA table 5).
         tie_order: who decides between tokens that clustering holds equal: 'raster', their
             place, or 'published', the order and the float32 sort key of the published
             code. The latter is for parity with that code and its weights only: it is
@@ -94,7 +95,7 @@ class MixedResolutionEncoder(BaseModule):
         straight_through: bool = True,
         use_image: bool = True,
         use_parent: bool = True,
-        image_hidden: str = 'pixels',
+        image_hidden: str = 'dim',
         coarse_block: str = 'vit',
         mixed_block: str = 'cluster',
         tie_order: str = 'raster',

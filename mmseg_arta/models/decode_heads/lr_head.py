@@ -12,7 +12,7 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import LowResolutionBlock, init_low_resolution_layers
+from ..layers import LowResolutionBlock, PooledSize, init_low_resolution_layers
 
 
 @MODELS.register_module()
@@ -49,7 +49,7 @@ class LRHead(BaseDecodeHead):
         in_index: Sequence[int] = (1, 2, 3),
         num_heads: int = 8,
         mlp_ratio: float = 4.0,
-        pooled_size: int = 32,
+        pooled_size: PooledSize = 32,
         layer_scale_init: float = 1e-6,
         norm_cfg: dict[str, Any] | None = None,
         **kwargs: Any,

@@ -19,10 +19,12 @@ from .clustering import (
     PublishedClustering,
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
+from .global_block import GlobalBlock, ImageRows
 from .low_resolution import (
     LowResolutionBlock,
     LowResolutionSelfAttention,
     MapLayerNorm,
+    PooledSize,
     init_low_resolution_layers,
     pool_convs,
 )
@@ -51,7 +53,9 @@ __all__ = [
     'ConvPatchEmbed',
     'DropPath',
     'EncoderLayout',
+    'GlobalBlock',
     'GlobalResponseNorm',
+    'ImageRows',
     'KernelPatchEmbed',
     'LayerScale',
     'LowResolutionBlock',
@@ -63,6 +67,7 @@ __all__ = [
     'PointConv',
     'PointDeformAttention',
     'PointDeformBlock',
+    'PooledSize',
     'PublishedClustering',
     'SelfAttention',
     'SwinBlock',

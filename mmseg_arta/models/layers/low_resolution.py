@@ -15,9 +15,28 @@ _PYRAMID = (11, 8, 6, 4)
 _QUERY_SIDE = 16
 
 
+#: Short side of pooled queries in cells, the aspect of the map kept; or rows and columns.
+PooledSize = int | tuple[int, int]
+
+
 def pyramid_sides(pooled_size: int) -> tuple[int, ...]:
     """Short sides of the four maps behind keys and values: 11, 8, 6, 4 for 16; 5, 4, 3, 2 for 7."""
     return tuple(max(round(side * pooled_size / _QUERY_SIDE + 0.001), 1) for side in _PYRAMID)
+
+
+def check_pooled_size(pooled_size: object) -> PooledSize:
+    """The size, a list of two as a tuple.
+
+    Raises:
+        ValueError: if it is neither a positive integer nor a pair of them.
+    """
+    sides = pooled_size if isinstance(pooled_size, (tuple, list)) else (pooled_size,)
+    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
+        raise ValueError(
+            'pooled_size must be at least 1, or (rows, columns) of at least 1 each, '
+            f'found {pooled_size}'
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
 def pooled_grid(short: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -42,7 +61,9 @@ class LowResolutionSelfAttention(nn.Module):
     Args:
         dim: channels.
         num_heads: heads; must divide ``dim``.
-        pooled_size: short side of the pooled queries in cells; the aspect is kept.
+        pooled_size: short side of the pooled queries in cells, the aspect of the map being kept
+            (published code); or their rows and columns, whatever the aspect, as the paper's
+            "fixed 16x16" reads (LRFormer 3.1). Keys and values shrink with them.
         pool_up: pool queries up where the map is smaller than ``pooled_size``, as the published
             code and weights do; False leaves their pooling out there, as the paper says (4.4;
             the FLOPs of its table 7 are those of pooled-up keys and values).
@@ -52,18 +73,33 @@ class LowResolutionSelfAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_heads: int, pooled_size: int = _QUERY_SIDE, pool_up: bool = True
+        self,
+        dim: int,
+        num_heads: int,
+        pooled_size: PooledSize = _QUERY_SIDE,
+        pool_up: bool = True,
     ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f'num_heads must divide the {dim} channels, found {num_heads}')
-        if pooled_size < 1:
-            raise ValueError(f'pooled_size must be at least 1, found {pooled_size}')
-        self.num_heads, self.pooled_size, self.pool_up = num_heads, pooled_size, pool_up
+        self.num_heads, self.pool_up = num_heads, pool_up
+        self.pooled_size = check_pooled_size(pooled_size)
         self.q = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
         self.kv = nn.Linear(dim, dim * 2)
         self.proj = nn.Linear(dim, dim)
+
+    def grids(self, size: tuple[int, int]) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+        """``(rows, columns)`` of the queries, and of the pyramid, for a map of ``size``."""
+        if isinstance(self.pooled_size, int):
+            side = self.pooled_size if self.pool_up else min(self.pooled_size, *size)
+            pyramid = [pooled_grid(side, size) for side in pyramid_sides(self.pooled_size)]
+            return pooled_grid(side, size), pyramid
+        rows, columns = self.pooled_size
+        pyramid = list(zip(pyramid_sides(rows), pyramid_sides(columns), strict=True))
+        if self.pool_up:
+            return self.pooled_size, pyramid
+        return (min(rows, size[0]), min(columns, size[1])), pyramid
 
     def forward(self, x: Tensor, convs: Iterable[nn.Module] | None = None) -> Tensor:
         """``x (B, C, H, W)``, normalised, to a map of the same size.
@@ -73,13 +109,9 @@ class LowResolutionSelfAttention(nn.Module):
             convs: one per map of the pyramid, see :func:`pool_convs`; their results are added.
         """
         size = (int(x.shape[2]), int(x.shape[3]))  # tensors while traced
-        side = self.pooled_size if self.pool_up else min(self.pooled_size, *size)
-        grid = pooled_grid(side, size)
+        grid, pyramid = self.grids(size)
         q = self.q(to_rows(F.adaptive_avg_pool2d(x, grid)))
-        maps = [
-            F.adaptive_avg_pool2d(x, pooled_grid(side, size))
-            for side in pyramid_sides(self.pooled_size)
-        ]
+        maps = [F.adaptive_avg_pool2d(x, smaller) for smaller in pyramid]
         if convs is not None:
             maps = [pooled + conv(pooled) for pooled, conv in zip(maps, convs, strict=True)]
         kv = self.kv(self.norm(torch.cat([to_rows(pooled) for pooled in maps], 1)))
@@ -166,7 +198,7 @@ class LowResolutionBlock(nn.Module):
         dim: int,
         num_heads: int,
         mlp_ratio: float = 4.0,
-        pooled_size: int = 16,
+        pooled_size: PooledSize = _QUERY_SIDE,
         drop_path: float = 0.0,
         layer_scale_init: float = 0.0,
         norm: Callable[[int], nn.Module] = map_layer_norm,

@@ -90,7 +90,7 @@ class MaskFeatures:
         return out / cells.shape[2]
 
     def dense(self, channels: int) -> Tensor:
-        """The features themselves ``(B, C, rows, columns)``: the definition, for tests."""
+        """The features themselves ``(B, C, rows, columns)``: what all else here avoids."""
         batch = max(factor.index.shape[0] for factor in self.factors)
         cells = self.grid[0] * self.grid[1]
         out = self.factors[0].rows.new_zeros((batch, cells, channels))

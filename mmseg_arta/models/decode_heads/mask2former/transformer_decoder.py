@@ -162,6 +162,10 @@ class MaskedTransformerDecoder(nn.Module):
     central cells of the token's patch is not negative; a query without any such token attends to
     all.
 
+    The papers also let queries attend to the densified map, in turn with the coarse levels (DUPS
+    3.3, ARTA 3.5), which is ``memory='all'``. The published code does not, and the operations
+    that the papers print are those without.
+
     Args:
         num_classes: classes without 'no object'.
         dim: channels, those of the memory.
@@ -170,14 +174,17 @@ class MaskedTransformerDecoder(nn.Module):
         num_layers: layers.
         num_heads: attention heads.
         hidden: channels inside the feed-forward networks.
-        num_levels: levels of the memory.
+        num_levels: coarse levels that the pixel decoder gives.
         patch_sizes: patch sizes in pixels of the tokens with mask features.
         cell_position: embedding of places in the mask features: 'learned' as in the papers,
             the fixed 'sine' of the published code, or 'none' for dense maps.
         normalize: how the memory's positions are normalised, 'canvas' or 'max'.
+        memory: what queries attend to: the 'coarse' levels, as in the published code, or 'all',
+            the densified mask features as the finest level too, as in the papers' text.
 
     Raises:
-        ValueError: for an unknown option.
+        ValueError: for an unknown option, or ``memory='all'`` with ``dim`` other than
+            ``mask_dim``.
     """
 
     def __init__(
@@ -193,9 +200,17 @@ class MaskedTransformerDecoder(nn.Module):
         patch_sizes: Sequence[int] = (32, 16, 8, 4),
         cell_position: str = 'learned',
         normalize: Normalize = 'canvas',
+        memory: str = 'coarse',
     ) -> None:
         super().__init__()
         check_normalize(normalize)
+        if memory not in ('coarse', 'all'):
+            raise ValueError(f"memory must be 'coarse' or 'all', found {memory!r}")
+        if memory == 'all' and dim != mask_dim:
+            raise ValueError(
+                f"memory='all' needs mask features of as many channels as the queries: "
+                f'found mask_dim={mask_dim}, dim={dim}'
+            )
         if cell_position not in ('learned', 'sine', 'none'):
             raise ValueError(
                 f"cell_position must be 'learned', 'sine' or 'none', found {cell_position!r}"
@@ -203,7 +218,8 @@ class MaskedTransformerDecoder(nn.Module):
         self.dim, self.normalize = dim, normalize
         self.query_feat = nn.Embedding(num_queries, dim)
         self.query_embed = nn.Embedding(num_queries, dim)
-        self.level_embed = nn.Embedding(num_levels, dim)
+        self.num_coarse, self.attends_to_all = num_levels, memory == 'all'
+        self.level_embed = nn.Embedding(num_levels + self.attends_to_all, dim)
         self.layers = nn.ModuleList(QueryLayer(dim, num_heads, hidden) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.class_embed = nn.Linear(dim, num_classes + 1)
@@ -218,12 +234,12 @@ class MaskedTransformerDecoder(nn.Module):
         """Predictions of a batch.
 
         Raises:
-            ValueError: if the memory does not have ``num_levels`` levels.
+            ValueError: if the pixel decoder does not give ``num_levels`` coarse levels.
         """
         levels = inputs.memory
-        if len(levels) != self.level_embed.num_embeddings:
+        if len(levels) != self.num_coarse:
             raise ValueError(
-                f'the decoder attends to {self.level_embed.num_embeddings} levels, '
+                f'the decoder attends to {self.num_coarse} coarse levels, '
                 f'the pixel decoder gives {len(levels)}'
             )
         cells = CellTokens.of(inputs.mask_levels)
@@ -232,6 +248,9 @@ class MaskedTransformerDecoder(nn.Module):
             if self.cell_position is not None:
                 factors += self.cell_position(cells)
         mask_feats = MaskFeatures(tuple(factors), cells.grid)
+        if self.attends_to_all:
+            dense = mask_feats.dense(self.dim)
+            levels = (*levels, TokenSet.from_map(dense, inputs.mask_levels[-1].patch_size))
         memories = [self._memory(i, level, inputs.canvas) for i, level in enumerate(levels)]
         centers = [at_least_one(central_cells(level, cells.grid)) for level in levels]
 
