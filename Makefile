@@ -24,7 +24,7 @@ STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test sweep lint types wheel doctor clean
+.PHONY: help env install demo test sweep lint wheel doctor clean
 
 help: ## Show this list
 	@echo "Environment: $(VENV)"
@@ -61,13 +61,10 @@ test: install ## Run the tests (ARGS='-k doctor' and the like go to pytest)
 sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
 	"$(PY)" tools/sweep.py $(ARGS)
 
-lint: env ## Check code and format with ruff
+lint: install ## Check code and format with ruff, types with ty (which reads PyTorch's)
 	@$(PIP) install --quiet -r requirements/lint.txt
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
-
-types: install ## Check types with ty, which reads PyTorch's own
-	@$(PIP) install --quiet -r requirements/lint.txt
 	"$(PY)" -m ty check --python "$(VENV)"
 
 wheel: env ## Build a wheel into dist/

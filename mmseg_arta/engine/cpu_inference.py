@@ -117,7 +117,7 @@ class RowWiseSubPatchEmbed(nn.Module):
     def __init__(self, embed: SubPatchEmbed) -> None:
         super().__init__()
         if embed.image_mlp is not None:
-            embed.image_mlp = FusedSequential(embed.image_mlp)
+            embed.add_module('image_mlp', FusedSequential(embed.image_mlp))
         self.embed = embed
 
     def forward(
@@ -139,17 +139,17 @@ class RowWiseBlock(nn.Module):
     """A pre-norm transformer block on packed tokens: after its attention, some rows at a time.
 
     Args:
-        block: has ``norm1``, ``attn`` with its last layer ``proj``, ``scale1``, ``norm2``, ``mlp``
-            and ``scale2``.
+        block: its attention loses its last layer.
     """
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: ClusterBlock | PointDeformBlock) -> None:
         super().__init__()
         self.norm1, self.attn, self.norm2 = block.norm1, block.attn, block.norm2
         self.scale1, self.scale2 = block.scale1, block.scale2
         self.fc1, self.fc2 = block.mlp.fc1, block.mlp.fc2
         # The last layer of the attention is computed with the sum after it.
-        self.proj, self.attn.proj = block.attn.proj, nn.Identity()
+        self.proj = block.attn.proj
+        block.attn.add_module('proj', nn.Identity())
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Both short connections and the feed-forward network, rows ``(T, C)`` to ``(T, C)``."""
@@ -187,7 +187,8 @@ class RowWiseDeformEncoderLayer(nn.Module):
         super().__init__()
         self.attn, self.norm1, self.norm2 = layer.attn, layer.norm1, layer.norm2
         self.fc1, self.fc2 = layer.fc1, layer.fc2
-        self.proj, self.attn.proj = layer.attn.proj, nn.Identity()
+        self.proj = layer.attn.proj
+        layer.attn.add_module('proj', nn.Identity())
 
     def forward(self, x: Tensor, position: Tensor, places: object) -> Tensor:
         return by_rows(self.finish, x, self.attn(x + position, x, places))

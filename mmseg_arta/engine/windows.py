@@ -32,7 +32,7 @@ def windows_of(
     """
     if len(passes) == 1:
         return [Window(passes[0], 0, 0)]
-    if not passes or not samples or (test_cfg or {}).get('mode') != 'slide':
+    if not passes or not samples or test_cfg is None or test_cfg.get('mode') != 'slide':
         return None
     meta = samples[0].metainfo
     size = tuple(meta.get('pad_shape', meta['img_shape'])[:2])

@@ -28,7 +28,7 @@ NO_MEMORY, BAD_INDEX = 1, 2
 CUDA_UNSUPPORTED, CUDA_ERROR = 1, 1000
 
 
-def fields(kind: type, names: str) -> list[tuple[str, type]]:
+def fields(kind: Any, names: str) -> list[tuple[str, Any]]:
     """Fields of one type, their names separated by blanks."""
     return [(name, kind) for name in names.split()]
 

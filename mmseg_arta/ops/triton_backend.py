@@ -35,8 +35,14 @@ def unusable() -> str:
     return ''
 
 
-def launcher(package: str, name: str) -> Callable[..., None]:
-    """The function ``name`` of an op's ``triton_kernels.py``, imported when it is called first."""
+def launcher(kernels: str, name: str) -> Callable[..., None]:
+    """A function of an op's ``triton_kernels.py``, imported when it is called first.
+
+    Args:
+        kernels: name of the op's module ``kernels``, beside the Triton kernels.
+        name: of the function.
+    """
+    package = kernels.rpartition('.')[0]
 
     def launch(*arguments: object) -> None:
         getattr(importlib.import_module(f'{package}.triton_kernels'), name)(*arguments)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmseg_arta.analysis.flops import count_operations
+from mmseg_arta.analysis.flops import OperationCount, count_operations
 from mmseg_arta.analysis.flops.count import EvenAllocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.analysis.flops.samples import SampleStatistics
 from mmseg_arta.models.allocation import AllocationPolicy
 from mmseg_arta.models.allocation.policies import Candidates
 
@@ -204,6 +205,12 @@ def test_forced_shares_are_exact_and_spread():
     chosen = EvenAllocation((0.3,))(candidates, 1, False)
     assert chosen[:15].sum() == 4 and chosen[15:].sum() == 3
     assert chosen[15:].nonzero().flatten().diff().max() <= 4
+
+
+@pytest.mark.parametrize('other, shape', [((4, 8), [4, 8]), ((8, 4), None)])
+def test_an_average_has_the_shape_that_all_images_have(other, shape):
+    counts = tuple(OperationCount(size, 'model', 'whole', {}) for size in ((4, 8), other))
+    assert SampleStatistics(counts, ('a', 'b')).to_dict()['shape'] == shape
 
 
 def test_bad_arguments_are_named(nano):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import nn
 
@@ -43,7 +44,7 @@ def _mixed_parts(backbone: MixedResolutionEncoder) -> dict[str, list[str]]:
 
 
 #: For every kind of backbone that is broken down: its parts, as prefixes of module names.
-BACKBONE_PARTS: dict[type[nn.Module], Callable[[nn.Module], dict[str, list[str]]]] = {
+BACKBONE_PARTS: dict[type, Callable[[Any], dict[str, list[str]]]] = {
     MixedResolutionEncoder: _mixed_parts
 }
 
@@ -109,6 +110,6 @@ def _prefixes(model: nn.Module) -> Iterator[tuple[str, Part]]:
 
 
 def _backbone_parts(backbone: nn.Module) -> dict[str, list[str]]:
-    kinds: Iterable[type] = type(backbone).__mro__
-    describe = next((BACKBONE_PARTS[kind] for kind in kinds if kind in BACKBONE_PARTS), None)
+    mro = type(backbone).__mro__
+    describe = next((BACKBONE_PARTS[kind] for kind in mro if kind in BACKBONE_PARTS), None)
     return {} if describe is None else describe(backbone)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from typing import Protocol, cast
 
 import torch
 from mmseg.structures import SegDataSample
@@ -126,7 +127,7 @@ def count_run(
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module) -> Generator[None]:
     training = [module for module in model.modules() if module.training]
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -142,7 +143,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _inference_mode(model: nn.Module, mode: str) -> Iterator[str]:
+def _inference_mode(model: nn.Module, mode: str) -> Generator[str]:
     """Sets ``test_cfg.mode``; yields what it is."""
     if mode not in MODES:
         raise ValueError(f'mode must be one of {", ".join(MODES)}, found {mode!r}')
@@ -203,17 +204,23 @@ class EvenAllocation(AllocationPolicy):
         return torch.cat(chosen)
 
 
-def allocating_modules(model: nn.Module) -> list[nn.Module]:
+class AllocatingModule(Protocol):
+    """A module that allocates tokens by a policy."""
+
+    policy: AllocationPolicy
+
+
+def allocating_modules(model: nn.Module) -> list[AllocatingModule]:
     """Modules of a model that allocate tokens by a policy."""
     return [
-        module
+        cast(AllocatingModule, module)
         for module in model.modules()
         if isinstance(getattr(module, 'policy', None), AllocationPolicy)
     ]
 
 
 @contextmanager
-def forced_allocation(model: nn.Module, allocation: str) -> Iterator[None]:
+def forced_allocation(model: nn.Module, allocation: str) -> Generator[None]:
     """Within this context the model's tokens are allocated as named, afterwards as before.
 
     Args:

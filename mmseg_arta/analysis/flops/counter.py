@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -80,9 +80,9 @@ class OperatorCounter(TorchDispatchMode):
         super().__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._noted.__exit__(*error)
+    def __exit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        super().__exit__(exc_type, exc_val, exc_tb)
+        self._noted.__exit__(exc_type, exc_val, exc_tb)
 
     @property
     def caller(self) -> Caller:
@@ -121,7 +121,7 @@ class OperatorCounter(TorchDispatchMode):
 
 
 @contextmanager
-def _noting(model: nn.Module, calls: list[tuple[str, str]]) -> Iterator[None]:
+def _noting(model: nn.Module, calls: list[tuple[str, str]]) -> Generator[None]:
     """Within this context ``calls`` ends with the module and method that run."""
     changed: list[tuple[nn.Module, str]] = []
     try:

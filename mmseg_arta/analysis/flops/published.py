@@ -19,7 +19,7 @@ module, what has to be added to or taken from an fvcore count of ours to get the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +106,7 @@ def _unseen_attention(call: ModuleCall) -> int:
     return x.shape[0] * (2 * x.shape[1] * (neighbors + 1) + 5 * call.module.num_heads)
 
 
-RULES: dict[type[nn.Module], ModuleRule] = {
+RULES: dict[type, ModuleRule] = {
     ClusterAttention: ModuleRule(published=_attention, replaces=('',), kernels=_unseen_attention),
     PointConv: ModuleRule(published=_weight_table, replaces=('weight_net',)),
 }
@@ -143,7 +143,7 @@ class ModuleWatch:
         return caller.path in self._replaced or f'{caller.path}.'.startswith(self._prefixes)
 
     @contextmanager
-    def on(self, model: nn.Module) -> Iterator[None]:
+    def on(self, model: nn.Module) -> Generator[None]:
         """Within this context the hooks are in place."""
         handles, prefixes = [], []
         try:

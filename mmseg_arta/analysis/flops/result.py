@@ -73,7 +73,7 @@ class OperationCount:
     """Cost of one forward pass at inference, batch size 1.
 
     Attributes:
-        shape: ``(height, width)`` of the image in pixels.
+        shape: ``(height, width)`` of the image in pixels; None for averages of images that differ.
         allocation: 'full', 'caps' or 'model', see
             :func:`~mmseg_arta.analysis.flops.count.forced_allocation`.
         mode: 'whole' or 'slide'.
@@ -83,7 +83,7 @@ class OperationCount:
         uncounted: calls of custom operators without a formula, by name.
     """
 
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
     allocation: str
     mode: str
     components: Mapping[str, ComponentCount]
@@ -114,7 +114,7 @@ class OperationCount:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
         result: dict[str, Any] = dict(
-            shape=list(self.shape),
+            shape=None if self.shape is None else list(self.shape),
             allocation=self.allocation,
             mode=self.mode,
             params=self.params,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
 from mmseg.registry import DATASETS
-from torch import nn
 
 from .count import count_run
 from .result import ComponentCount, MaskStep, OperationCount, sum_of
@@ -55,7 +55,7 @@ class SampleStatistics:
 
 
 def count_samples(
-    model: nn.Module,
+    model: BaseModel,
     config: Config,
     images: int,
     allocation: str = 'model',

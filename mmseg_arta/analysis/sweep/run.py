@@ -6,9 +6,10 @@ import logging
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import MMLogger
 
@@ -18,7 +19,7 @@ from .plan import BY_MIM, Job
 from .records import FAILED, PASSED, SKIPPED, Record, Records
 
 #: Toy images: enough for a batch, and for two test images.
-_IMAGES = dict(train=4, val=2, size=(128, 192), seed=0)
+_IMAGES: dict[str, Any] = dict(train=4, val=2, size=(128, 192), seed=0)
 
 #: Characters of a reason that are shown.
 _REASON = 200
@@ -106,7 +107,7 @@ def _check(job: Job, folder: Path, log: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Without the thousands of lines that tell of every parameter's group and start."""
     logger = MMLogger.get_current_instance()
     level = logger.level

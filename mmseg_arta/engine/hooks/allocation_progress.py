@@ -33,7 +33,7 @@ class AllocationProgressHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the progress of the coming iteration."""
         progress = min(runner.iter / max(runner.max_iters - 1, 1), 1.0)
-        for part in self._scheduled(backbone_of(runner.model).policy):
+        for part in self._scheduled(getattr(backbone_of(runner.model), 'policy', None)):
             part.set_progress(progress)
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.models.segmentors import BaseSegmentor
 from torch import nn
 
 from ...structures import MixedTokens
@@ -60,17 +61,18 @@ def backbone_of(model: nn.Module) -> nn.Module:
     return segmentor_of(model).backbone
 
 
-def segmentor_of(model: nn.Module) -> nn.Module:
+def segmentor_of(model: nn.Module) -> BaseSegmentor:
     """A segmentor, unwrapped from distributed and test-time wrappers.
 
     Raises:
         TypeError: if there is none.
     """
-    while is_model_wrapper(model):
-        model = model.module
+    found: Any = model
+    while is_model_wrapper(found):
+        found = found.module
     # Test-time augmentation wraps the segmentor as its module.
-    if not hasattr(model, 'backbone') and hasattr(model, 'module'):
-        model = model.module
-    if not hasattr(model, 'backbone'):
-        raise TypeError(f'expected a segmentor with a backbone, found {type(model).__name__}')
-    return model
+    if not hasattr(found, 'backbone') and hasattr(found, 'module'):
+        found = found.module
+    if not hasattr(found, 'backbone'):
+        raise TypeError(f'expected a segmentor with a backbone, found {type(found).__name__}')
+    return found

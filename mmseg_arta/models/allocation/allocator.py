@@ -99,7 +99,7 @@ class TokenAllocator(nn.Module):
             tokens.offsets,
             tokens.lengths,
             present=present,
-            truth=shares_of(tokens, batch, truth),
+            truth=None if truth is None else shares_of(tokens, batch, truth),
         )
         selected = policy(candidates, round_index, self.training)
         counts = segment_counts(selected, tokens.offsets)
@@ -162,10 +162,8 @@ def gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Te
     return 1.0 + (soft - soft.detach())
 
 
-def shares_of(tokens: TokenSet, batch: Tensor, truth: Tensor | None) -> Tensor | None:
+def shares_of(tokens: TokenSet, batch: Tensor, truth: Tensor) -> Tensor:
     """True boundary shares ``(N,)`` of tokens from a map ``(B, rows, columns)`` of patches."""
-    if truth is None:
-        return None
     if truth.ndim != 3 or truth.shape[0] != tokens.batch_size:
         raise ValueError(
             f'boundary_scores must be maps ({tokens.batch_size}, rows, columns) of patches, '

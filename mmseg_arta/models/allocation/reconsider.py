@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...structures import AllocationRound, TokenSet, offsets_from_lengths
 from ..layers import EncoderLayout
@@ -14,6 +15,18 @@ from .allocator import Allocation, TokenAllocator, gate, shares_of
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .segments import segment_counts
+
+
+class Round(Protocol):
+    """What is asked of an encoder's round."""
+
+    def __call__(self, levels: Sequence[TokenSet], layout: EncoderLayout) -> list[TokenSet]:
+        """Mix all tokens of ``levels``, coarse to fine."""
+        ...
+
+    def without_blocks(self, x: Tensor) -> Tensor:
+        """``x (T, C_in)`` to ``(T, C)``, for tokens that were not there when the blocks ran."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class ReconsideredAllocation(Allocation):
 
 def allocate_reconsidering(
     levels: list[TokenSet],
-    rounds: Sequence[nn.Module],
+    rounds: Sequence[Round],
     allocators: Sequence[TokenAllocator],
     policy: AllocationPolicy,
     image: Tensor,
@@ -97,7 +110,7 @@ def allocate_reconsidering(
 def _allocate_among_open(
     state: ReconsideredAllocation,
     allocators: Sequence[TokenAllocator],
-    rounds: Sequence[nn.Module],
+    rounds: Sequence[Round],
     image: Tensor,
     policy: AllocationPolicy,
     truth: Sequence[Tensor] | None,
@@ -196,7 +209,7 @@ def _allocate_among_open(
 
 
 def _insert_late(
-    state: ReconsideredAllocation, number: int, late: TokenSet, rounds: Sequence[nn.Module]
+    state: ReconsideredAllocation, number: int, late: TokenSet, rounds: Sequence[Round]
 ) -> None:
     """Put tokens into level ``number`` of the state, as the rounds that they missed make them."""
     order = merged_order(state.levels[number], late)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from ...ops import build_neighborhood, published_neighborhood
 from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
 from ..layers import ClusterBlock, for_convolutions
-from .aff_downsampling import AdaptiveDownsample, GridDownsample
+from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
 from .arch import resolve_arch
 
 _STAGES = 4
@@ -216,7 +216,7 @@ class AutoFocusFormer(BaseModule):
         neighborhood_size: int | Sequence[int] = 48,
         downsample: str = 'adaptive',
         alpha: float = 4.0,
-        grid_prior: str = 'l2',
+        grid_prior: GridPrior = 'l2',
         reserve: bool = True,
         blank_token: bool = True,
         blank_clamp: float | None = None,

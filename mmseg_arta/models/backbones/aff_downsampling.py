@@ -135,12 +135,16 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C)`` to ``(B, ceil(H / 2), ceil(W / 2), out)``."""
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
-        parts = [x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)]
-        return self.proj(self.norm(torch.cat(parts, -1)))
+        return self.proj(self.norm(_joined(x)))
 
 
-class GridDownsample(PatchMerging):
+def _joined(x: Tensor) -> Tensor:
+    """2x2 cells side by side: ``(B, H, W, C)`` to ``(B, ceil(H / 2), ceil(W / 2), 4 C)``."""
+    x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+    return torch.cat([x[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], -1)
+
+
+class GridDownsample(nn.Module):
     """Downsampling of regular grids, what adaptive downsampling is compared with (AFF table 5).
 
     Args:
@@ -150,7 +154,9 @@ class GridDownsample(PatchMerging):
     """
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
-        super().__init__(dim, out)
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.proj = nn.Linear(4 * dim, out, bias=False)
         self.stride = stride
 
     def forward(
@@ -158,7 +164,7 @@ class GridDownsample(PatchMerging):
     ) -> TokenSet:
         """See :meth:`AdaptiveDownsample.forward`; ``tokens`` are all of a regular grid."""
         maps = neighborhood.to_tokens(x).view(tokens.batch_size, *tokens.grid, -1)
-        feats = super().forward(maps)
+        feats = self.proj(self.norm(_joined(maps)))
         size = (feats.shape[1], feats.shape[2])
         xy = full_grid(tokens.batch_size, size, self.stride * FINEST_PATCH, x.device)
         return _next_tokens(tokens, feats.flatten(0, 2), xy, self.stride, grid)

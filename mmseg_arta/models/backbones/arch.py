@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-_Arch = TypeVar('_Arch')
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Arch = TypeVar('_Arch', bound='DataclassInstance')
 
 
 @dataclass(frozen=True)

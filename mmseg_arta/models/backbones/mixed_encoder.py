@@ -298,7 +298,8 @@ def init_mixed_encoder(encoder: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, a=0.2, mode='fan_out')
             if module.groups > 1:
                 module.weight.data.mul_(module.groups**0.5)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     for module in encoder.modules():
         if isinstance(module, PointDeformAttention):
             init_deform_attention(module)

@@ -52,9 +52,9 @@ def group_targets(
     both = ~one & (lowest == highest)
     if mixed == 'border':
         border = torch.zeros_like(both)
-        for side in (slice(1), slice(-1, None)):
-            border[:, side] = True
-            border[:, :, side] = True
+        for outermost in (slice(1), slice(-1, None)):
+            border[:, outermost] = True
+            border[:, :, outermost] = True
         both &= border
     return target.masked_fill(both, 255)
 

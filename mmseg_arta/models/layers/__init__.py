@@ -19,6 +19,7 @@ from .clustering import (
     PublishedClustering,
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
+from .deform_attention import DeformAttention, init_deform_attention
 from .global_block import GlobalBlock, ImageRows
 from .low_resolution import (
     LowResolutionBlock,
@@ -36,7 +37,6 @@ from .point_deform import (
     PointDeformAttention,
     PointDeformBlock,
     TokenPlaces,
-    init_deform_attention,
     token_places,
 )
 from .positions import fit_positions, resize_positions, sine_position
@@ -51,6 +51,7 @@ __all__ = [
     'ConvMlp',
     'ConvNeXtV2Block',
     'ConvPatchEmbed',
+    'DeformAttention',
     'DropPath',
     'EncoderLayout',
     'GlobalBlock',

@@ -126,8 +126,8 @@ class LowResolutionSelfAttention(nn.Module):
 class MapLayerNorm(nn.LayerNorm):
     """Layer normalisation over the channels of a map ``(B, C, H, W)``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
+    def forward(self, input: Tensor) -> Tensor:
+        x = input.permute(0, 2, 3, 1)
         x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
         return x.permute(0, 3, 1, 2)
 

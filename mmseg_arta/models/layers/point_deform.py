@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,27 +11,7 @@ from torch import Tensor, nn
 from ...ops import nearest_tokens_of_cells, point_deform_attention
 from ...structures import FINEST_PATCH, TokenSet
 from .basic import DropPath, Mlp, layer_scale
-
-
-def init_deform_attention(module: nn.Module) -> None:
-    """Samples start on rays around the token, one direction a head, all equally heavy."""
-    nn.init.zeros_(module.offsets.weight)
-    angles = torch.arange(module.num_heads) * (2 * math.pi / module.num_heads)
-    rays = torch.stack((angles.cos(), angles.sin()), -1)
-    rays = rays / rays.abs().amax(-1, keepdim=True)
-    steps = torch.arange(1, module.num_points + 1)
-    rays = rays[:, None, None] * steps[:, None]
-    with torch.no_grad():
-        module.offsets.bias.copy_(rays.expand(-1, module.num_levels, -1, -1).reshape(-1))
-    for tensor in (
-        module.weights.weight,
-        module.weights.bias,
-        module.value.bias,
-        module.proj.bias,
-    ):
-        nn.init.zeros_(tensor)
-    nn.init.xavier_uniform_(module.value.weight)
-    nn.init.xavier_uniform_(module.proj.weight)
+from .deform_attention import DeformAttention
 
 
 @dataclass(frozen=True)
@@ -50,7 +29,7 @@ class TokenPlaces:
     nearest: Tensor
 
 
-class PointDeformAttention(nn.Module):
+class PointDeformAttention(DeformAttention):
     """Multi-scale deformable attention on irregular tokens (AFF 4.1).
 
     Offsets are in units of 4 px for every level.
@@ -78,18 +57,9 @@ class PointDeformAttention(nn.Module):
         floor: float = 0.01,
         eps: float = 1e-6,
     ) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f'num_heads must divide the {dim} channels, found {num_heads}')
-        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
+        super().__init__(dim, num_heads, num_levels, num_points)
         self.floor, self.eps = floor, eps
-        samples = num_heads * num_levels * num_points
         self.power = nn.Parameter(torch.tensor([power]))
-        self.offsets = nn.Linear(dim, samples * 2)
-        self.weights = nn.Linear(dim, samples)
-        self.value = nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
-        init_deform_attention(self)
 
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""

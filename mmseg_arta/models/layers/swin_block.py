@@ -22,6 +22,8 @@ class WindowAttention(nn.Module):
         shifted: move the windows by half their side.
     """
 
+    relative: Tensor
+
     def __init__(self, dim: int, num_heads: int, window: int = 7, shifted: bool = False) -> None:
         super().__init__()
         self.num_heads, self.window = num_heads, window

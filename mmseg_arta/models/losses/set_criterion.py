@@ -186,7 +186,7 @@ class SetCriterion:
         Raises:
             ValueError: for labels that do not fit the masks or the classes.
         """
-        size = tuple(mask_logits[0].shape[2:])
+        size = (mask_logits[0].shape[2], mask_logits[0].shape[3])
         if labels.shape[1] % size[0] or labels.shape[2] % size[1]:
             raise ValueError(
                 f"labels must have a multiple of the masks' size {size}, "

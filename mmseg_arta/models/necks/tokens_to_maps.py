@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModule
@@ -93,11 +93,15 @@ class TokensToMaps(BaseModule):
             # No point of a coarser level is nearer than the nearest one of the map's own.
             first = 0 if self.kind == 'patch' else count - 1 - index
             levels = tokens.levels[first : count - index]
-            maps.append(self._dense(self.lifts[str(index)], levels, tokens.image_size))
+            # To a checker a ModuleDict holds plain modules.
+            lifts = cast(nn.ModuleList, self.lifts[str(index)])
+            maps.append(self._dense(lifts, levels, tokens.image_size))
         return TokenMaps(maps, tokens)
 
     @staticmethod
-    def _dense(lifts: nn.Module, levels: Sequence[TokenSet], image_size: tuple[int, int]) -> Tensor:
+    def _dense(
+        lifts: nn.ModuleList, levels: Sequence[TokenSet], image_size: tuple[int, int]
+    ) -> Tensor:
         rows = [lift(level.feats) for lift, level in zip(lifts, levels[:-1], strict=True)]
         table = torch.cat([*rows, levels[-1].feats])
         # Padding of the canvas is cut off here, before a head resizes the maps.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_double, c_int, c_int64, c_void_p
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,14 +103,14 @@ def _problem(
     )
 
 
-def _forward(library: Library, results: tuple[Tensor, Tensor], *inputs: Tensor | float) -> None:
+def _forward(library: Library, results: tuple[Tensor, Tensor], *inputs: Any) -> None:
     problem = _problem(library, *inputs)
     addresses = (tensor.data_ptr() for tensor in results)
     library.call('arta_cluster_attention', ctypes.byref(problem), *addresses)
 
 
 def _backward_on_cpu(
-    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Tensor | float
+    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Any
 ) -> None:
     problem = _problem(cpu, *inputs)
     q, at = inputs[0], cpu.address
@@ -123,7 +124,7 @@ def _backward_on_cpu(
 
 
 def _backward_on_cuda(
-    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Tensor | float
+    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Any
 ) -> None:
     """Gradients repeat exactly."""
     problem = _problem(cuda, *inputs)
@@ -159,12 +160,12 @@ def write_parameter_sums(grads: tuple[Tensor, ...], sums: Tensor) -> None:
 FORWARD = {
     'cpu': partial(_forward, cpu),
     'cuda': partial(_forward, cuda),
-    'triton': launcher(__package__, 'forward'),
+    'triton': launcher(__name__, 'forward'),
 }
 BACKWARD = {
     'cpu': _backward_on_cpu,
     'cuda': _backward_on_cuda,
-    'triton': launcher(__package__, 'backward'),
+    'triton': launcher(__name__, 'backward'),
 }
 
 _INPUTS = (
@@ -174,7 +175,7 @@ _INPUTS = (
 )
 
 
-def _results(q: Tensor, *_: Tensor | float) -> tuple[Tensor, Tensor]:
+def _results(q: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     """Output, and logarithm of the sum of exponentials of all logits ``(T, H)``."""
     return q.new_empty(q.shape), q.new_empty(q.shape[:2], dtype=wide_type(q.dtype))
 

@@ -1,6 +1,8 @@
 """Triton kernels of cluster attention, and how they are started."""
 
 # Kernels have no annotations to postpone, and Triton reads those of constants.
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -227,7 +229,7 @@ def backward_clusters_kernel(
     tl.store(grad_kv + place + dim, grad_v.to(grad_kv.dtype.element_ty), mask=some)
 
 
-def _sizes(inputs: tuple[Tensor | float, ...]) -> tuple[tuple, dict[str, int]]:
+def _sizes(inputs: tuple[Any, ...]) -> tuple[tuple, dict[str, int]]:
     """Sizes in the order that kernels take them, and blocks that hold a cluster and a head."""
     q, start, neighbors, cluster_size, blank_clamp = inputs[0], *inputs[7:]
     total, heads, dim = q.shape
@@ -236,7 +238,7 @@ def _sizes(inputs: tuple[Tensor | float, ...]) -> tuple[tuple, dict[str, int]]:
     return (*sizes, blank_clamp, dim**-0.5), blocks
 
 
-def forward(results: tuple[Tensor, Tensor], *inputs: Tensor | float) -> None:
+def forward(results: tuple[Tensor, Tensor], *inputs: Any) -> None:
     q = inputs[0]
     total, heads, _ = q.shape
     if not total or not heads:
@@ -249,7 +251,7 @@ def forward(results: tuple[Tensor, Tensor], *inputs: Tensor | float) -> None:
 
 
 def backward(
-    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Tensor | float
+    grads: tuple[Tensor, ...], grad_out: Tensor, out: Tensor, lse: Tensor, *inputs: Any
 ) -> None:
     """Gradients repeat exactly."""
     q, kv, weight, bias, _, _, xy, start, neighbors, cluster_size, _ = inputs

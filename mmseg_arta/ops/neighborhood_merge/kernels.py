@@ -81,12 +81,12 @@ def _backward(
 FORWARD = {
     'cpu': partial(_forward, cpu),
     'cuda': partial(_forward, cuda),
-    'triton': launcher(__package__, 'forward'),
+    'triton': launcher(__name__, 'forward'),
 }
 BACKWARD = {
     'cpu': partial(_backward, cpu),
     'cuda': partial(_backward, cuda),
-    'triton': launcher(__package__, 'backward'),
+    'triton': launcher(__name__, 'backward'),
 }
 
 _INPUTS = 'Tensor feats, Tensor rows, Tensor weights'

@@ -79,8 +79,10 @@ def point_deform_attention(
     chosen = chosen_backend('point_deform_attention', value, unsupported)
     real, wide = number_types(chosen, value.dtype)
     # Places need more digits than half precision has.
-    centers, *rest = converted(wide, centers, location, weight, power.reshape(1))
-    inputs = (*converted(real, value), centers, nearest, batch, *rest, float(floor), float(eps))
+    centers, location, weight, power = converted(wide, centers, location, weight, power.reshape(1))
+    features = converted(real, value)[0]
+    tensors = (features, centers, nearest, batch, location, weight, power)
+    inputs = (*tensors, float(floor), float(eps))
     if chosen == 'reference':
         out = reference.point_deform_attention(*inputs)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, c_double, c_int, c_int64, c_void_p
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,12 +96,12 @@ def _problem(
     )
 
 
-def _forward(library: Library, out: Tensor, *inputs: Tensor | float) -> None:
+def _forward(library: Library, out: Tensor, *inputs: Any) -> None:
     problem = _problem(library, *inputs)
     library.call('arta_point_deform_attention', ctypes.byref(problem), out.data_ptr())
 
 
-def _backward_on_cpu(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Tensor | float) -> None:
+def _backward_on_cpu(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Any) -> None:
     problem = _problem(cpu, *inputs)
     value, queries = inputs[0], inputs[3].shape[0]
     gradient = CpuDeformGrad(
@@ -110,7 +111,7 @@ def _backward_on_cpu(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Tenso
     cpu.call('arta_point_deform_attention_backward', ctypes.byref(problem), ctypes.byref(gradient))
 
 
-def _backward_on_cuda(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Tensor | float) -> None:
+def _backward_on_cuda(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Any) -> None:
     """That of the values is summed with atomics.
 
     Where PyTorch is set to deterministic algorithms, it is summed by an index from values to the
@@ -146,12 +147,12 @@ def _backward_on_cuda(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Tens
 FORWARD = {
     'cpu': partial(_forward, cpu),
     'cuda': partial(_forward, cuda),
-    'triton': launcher(__package__, 'forward'),
+    'triton': launcher(__name__, 'forward'),
 }
 BACKWARD = {
     'cpu': _backward_on_cpu,
     'cuda': _backward_on_cuda,
-    'triton': launcher(__package__, 'backward'),
+    'triton': launcher(__name__, 'backward'),
 }
 
 _INPUTS = (

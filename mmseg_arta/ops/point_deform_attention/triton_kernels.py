@@ -1,6 +1,8 @@
 """Triton kernels of point deformable attention, and how they are started."""
 
 # Kernels have no annotations to postpone, and Triton reads those of constants.
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -130,7 +132,7 @@ def deform_backward_kernel(
     tl.store(grad_power + query * heads + head, power_sum, mask=exists)
 
 
-def _sizes(inputs: tuple[Tensor | float, ...]) -> tuple[tuple, dict[str, int]]:
+def _sizes(inputs: tuple[Any, ...]) -> tuple[tuple, dict[str, int]]:
     """Sizes in the order that kernels take them, and blocks that hold neighbours and a head."""
     value, _, nearest, _, _, weight, _, floor, eps = inputs
     queries, heads, levels, points = weight.shape
@@ -140,7 +142,7 @@ def _sizes(inputs: tuple[Tensor | float, ...]) -> tuple[tuple, dict[str, int]]:
     return (*sizes, floor, eps), dict(K=power_of_two(k), D=power_of_two(dim))
 
 
-def forward(out: Tensor, *inputs: Tensor | float) -> None:
+def forward(out: Tensor, *inputs: Any) -> None:
     if not out.numel():
         return
     queries, heads, _ = out.shape
@@ -151,7 +153,7 @@ def forward(out: Tensor, *inputs: Tensor | float) -> None:
         )
 
 
-def backward(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Tensor | float) -> None:
+def backward(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Any) -> None:
     """Gradients repeat exactly."""
     grad_value, grad_location, grad_weight, grad_power = grads
     (values, heads, dim), k = grad_value.shape, inputs[2].shape[4]

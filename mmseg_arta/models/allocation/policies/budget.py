@@ -70,7 +70,9 @@ class BudgetAllocation(AllocationPolicy):
     @property
     def budget(self) -> float:
         """Tokens or GFLOPs per image; both may be set anew between two images."""
-        return float(self.tokens if self.gflops is None else self.gflops)
+        budget = self.tokens if self.gflops is None else self.gflops
+        assert budget is not None, 'neither tokens nor gflops are set'
+        return float(budget)
 
     def check_rounds(self, rounds: int) -> None:
         check_length('BudgetAllocation.shape', self.shape, rounds)

@@ -46,7 +46,7 @@ class TokenCosts:
         Raises:
             ValueError: for unknown or missing keys.
         """
-        if isinstance(value, cls):
+        if isinstance(value, TokenCosts):
             return value
         unknown = sorted(set(value) - {'tokens', 'fixed', 'pairs'})
         if unknown or 'tokens' not in value:

@@ -49,7 +49,8 @@ class BatchRatioAllocation(AllocationPolicy):
 
     def check_rounds(self, rounds: int) -> None:
         check_length('BatchRatioAllocation.thresholds', self.thresholds, rounds)
-        check_length('BatchRatioAllocation.caps', self.caps, rounds)
+        if self.caps is not None:
+            check_length('BatchRatioAllocation.caps', self.caps, rounds)
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         above = candidates.above(self.thresholds, round_index)
@@ -58,7 +59,7 @@ class BatchRatioAllocation(AllocationPolicy):
         counts = candidates.counts
         share = segment_counts(above, candidates.offsets) / counts.clamp(min=1)
         common = share.max().clamp(min=self.floor)
-        if training:
+        if training and self.caps is not None:
             common = common.clamp(max=self.caps[round_index])
         # float32 on purpose: so does the published code, off-by-one included.
         keep = (counts.to(torch.float32) * common.to(torch.float32)).to(torch.int64)

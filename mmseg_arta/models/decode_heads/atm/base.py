@@ -18,6 +18,8 @@ from ..data_samples import check_label_size, input_size, stack_labels
 
 #: Class logits ``(B, Q, K)`` and mask logits ``(T, Q)`` of a prediction.
 Prediction = tuple[Tensor, Tensor]
+#: What the heads take: tokens of ``StepViT``, or maps.
+Inputs = ReducedTokens | Sequence[Tensor]
 
 
 class ATMBase(BaseModule):
@@ -86,7 +88,7 @@ class ATMBase(BaseModule):
         """Predictions for all tokens of the layout, the final one last."""
         raise NotImplementedError
 
-    def forward(self, inputs: object) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, inputs: Inputs) -> tuple[list[Tensor], list[Tensor]]:
         """Raw predictions, the final one last.
 
         Args:
@@ -101,7 +103,7 @@ class ATMBase(BaseModule):
 
     def loss(
         self,
-        inputs: object,
+        inputs: Inputs,
         batch_data_samples: Sequence[Any],
         train_cfg: Mapping[str, Any] | None = None,
     ) -> dict[str, Tensor]:
@@ -124,7 +126,7 @@ class ATMBase(BaseModule):
 
     def predict(
         self,
-        inputs: object,
+        inputs: Inputs,
         batch_img_metas: Sequence[Mapping[str, Any]],
         test_cfg: Mapping[str, Any] | None = None,
     ) -> Tensor:
@@ -153,7 +155,7 @@ class ATMBase(BaseModule):
         """Mask probabilities ``(B, Q, H, W)`` from logits ``(B, Q, rows, columns)`` at patches."""
         return upsample(cells, layout).sigmoid()
 
-    def tokens(self, inputs: object, image_size: tuple[int, int] | None = None) -> ReducedTokens:
+    def tokens(self, inputs: Inputs, image_size: tuple[int, int] | None = None) -> ReducedTokens:
         """The tokens given, or those of maps of images of ``image_size``."""
         name = type(self).__name__
         if isinstance(inputs, MixedTokens):
@@ -172,7 +174,9 @@ class ATMBase(BaseModule):
             )
         return inputs
 
-    def _tokens_of_maps(self, inputs: object, image_size: tuple[int, int] | None) -> ReducedTokens:
+    def _tokens_of_maps(
+        self, inputs: Sequence[Tensor], image_size: tuple[int, int] | None
+    ) -> ReducedTokens:
         if not isinstance(inputs, (list, tuple)) or not all(
             isinstance(maps, Tensor) and maps.ndim == 4 and maps.shape[2:] == inputs[0].shape[2:]
             for maps in inputs

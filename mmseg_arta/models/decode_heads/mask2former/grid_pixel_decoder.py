@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import MixedTokens, TokenSet
-from ...layers import init_deform_attention, to_maps, to_rows
+from ...layers import DeformAttention, to_maps, to_rows
 from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
 from .positions import Normalize, check_normalize, token_positions
 
@@ -31,7 +31,7 @@ class GridPlaces:
     sizes: tuple[tuple[int, int], ...]
 
 
-class GridDeformAttention(nn.Module):
+class GridDeformAttention(DeformAttention):
     """Multi-scale deformable attention by bilinear sampling of maps (Deformable DETR).
 
     Offsets are in cells of the map they sample.
@@ -45,18 +45,6 @@ class GridDeformAttention(nn.Module):
     Raises:
         ValueError: if the heads do not divide the channels.
     """
-
-    def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f'num_heads must divide the {dim} channels, found {num_heads}')
-        self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
-        samples = num_heads * num_levels * num_points
-        self.offsets = nn.Linear(dim, samples * 2)
-        self.weights = nn.Linear(dim, samples)
-        self.value = nn.Linear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
-        init_deform_attention(self)
 
     def forward(self, query: Tensor, x: Tensor, places: GridPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (B, N, C)`` to ``(B, N, C)``."""
@@ -141,10 +129,11 @@ class GridPixelDecoder(nn.Module):
             nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_GROUPS, dim), nn.ReLU()
         )
         self.mask_proj = nn.Conv2d(dim, mask_dim, 1)
-        for module in (*self.input_proj, self.lateral, self.out_conv, [self.mask_proj]):
-            nn.init.xavier_uniform_(module[0].weight)
-            if module[0].bias is not None:
-                nn.init.zeros_(module[0].bias)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, tokens: MixedTokens) -> PixelDecoderOutput:
         """Decode a batch.

@@ -17,6 +17,7 @@ from ...losses import SetCriterion
 from ..data_samples import check_label_size, input_size, stack_labels
 from .grid_pixel_decoder import GridPixelDecoder
 from .point_pixel_decoder import PointPixelDecoder
+from .positions import Normalize
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
 #: Score from which on a pixel is of the class, if there is but one.
@@ -62,7 +63,7 @@ class SparseMask2FormerHead(BaseModule):
         patch_sizes: Sequence[int] = (32, 16, 8, 4),
         dim: int = 256,
         num_queries: int = 100,
-        normalize: str = 'canvas',
+        normalize: Normalize = 'canvas',
         cell_position: str = 'learned',
         pixel_decoder: str | Mapping[str, Any] = 'point',
         transformer_decoder: Mapping[str, Any] | None = None,
@@ -85,7 +86,11 @@ class SparseMask2FormerHead(BaseModule):
         self.align_corners = align_corners
         # Stock post-processing compares the sigmoid of a single class's score with it.
         self.threshold = 1 / (1 + math.exp(-_ONE_CLASS_SCORE))
-        options = dict(type=pixel_decoder) if isinstance(pixel_decoder, str) else {**pixel_decoder}
+        options: dict[str, Any] = {}
+        if isinstance(pixel_decoder, str):
+            options['type'] = pixel_decoder
+        else:
+            options.update(pixel_decoder)
         kind = options.pop('type', 'point')
         if kind not in _PIXEL_DECODERS:
             raise ValueError(
@@ -109,7 +114,7 @@ class SparseMask2FormerHead(BaseModule):
         )
         self.criterion = SetCriterion(num_classes, ignore_index=ignore_index, **(criterion or {}))
 
-    def forward(self, inputs: object) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, inputs: MixedTokens | Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Raw predictions, the final one last.
 
         Args:
@@ -127,7 +132,7 @@ class SparseMask2FormerHead(BaseModule):
 
     def loss(
         self,
-        inputs: object,
+        inputs: MixedTokens | Sequence[Tensor],
         batch_data_samples: Sequence[Any],
         train_cfg: Mapping[str, Any] | None = None,
     ) -> dict[str, Tensor]:
@@ -156,7 +161,7 @@ class SparseMask2FormerHead(BaseModule):
 
     def predict(
         self,
-        inputs: object,
+        inputs: MixedTokens | Sequence[Tensor],
         batch_img_metas: Sequence[Mapping[str, Any]],
         test_cfg: Mapping[str, Any] | None = None,
     ) -> Tensor:
@@ -178,7 +183,9 @@ class SparseMask2FormerHead(BaseModule):
         masks = self._maps(queries, -1, tokens).float()
         return class_scores(classes, masks, tokens.levels[-1].patch_size, tokens.image_size)
 
-    def _tokens(self, inputs: object, image_size: Sequence[int] | None = None) -> MixedTokens:
+    def _tokens(
+        self, inputs: MixedTokens | Sequence[Tensor], image_size: Sequence[int] | None = None
+    ) -> MixedTokens:
         """The tokens given, or those of dense maps of images of ``image_size``."""
         if isinstance(inputs, MixedTokens):
             return inputs

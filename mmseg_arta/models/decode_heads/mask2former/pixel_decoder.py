@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import MixedTokens, TokenSet
+from ...layers import DeformAttention
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class DeformEncoderLayer(nn.Module):
         attn: the attention, called with queries, values and where they are.
     """
 
-    def __init__(self, dim: int, hidden: int, attn: nn.Module) -> None:
+    def __init__(self, dim: int, hidden: int, attn: DeformAttention) -> None:
         super().__init__()
         self.attn = attn
         self.norm1 = nn.LayerNorm(dim)

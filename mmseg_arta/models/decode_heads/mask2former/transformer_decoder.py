@@ -215,7 +215,7 @@ class MaskedTransformerDecoder(nn.Module):
             raise ValueError(
                 f"cell_position must be 'learned', 'sine' or 'none', found {cell_position!r}"
             )
-        self.dim, self.normalize = dim, normalize
+        self.dim, self.mask_dim, self.normalize = dim, mask_dim, normalize
         self.query_feat = nn.Embedding(num_queries, dim)
         self.query_embed = nn.Embedding(num_queries, dim)
         self.num_coarse, self.attends_to_all = num_levels, memory == 'all'
@@ -258,7 +258,7 @@ class MaskedTransformerDecoder(nn.Module):
         # feature, so every layer multiplies with tokens, not with cells.
         with torch.no_grad(), torch.autocast(inputs.mask_feats.device.type, enabled=False):
             center_feats = [
-                mask_feats.means(cell[memory.slots], self.mask_embed[-1].out_features)
+                mask_feats.means(cell[memory.slots], self.mask_dim)
                 for cell, memory in zip(centers, memories, strict=True)
             ]
 
