@@ -11,7 +11,9 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+import mmengine.model
 import mmseg.apis
+import mmseg.models
 import mmseg.registry
 import pytest
 import torch
@@ -139,7 +141,8 @@ def registered() -> frozenset[str]:
 
 
 def is_class(name: str) -> bool:
-    return name in classes() or name in registered() or hasattr(mmseg.apis, name)
+    stock = (mmengine.model, mmseg.apis, mmseg.models)
+    return name in classes() or name in registered() or any(hasattr(m, name) for m in stock)
 
 
 # --- What may be wrong with a name; each returns a message, or ''

@@ -153,7 +153,7 @@ class AFFStage(nn.Module):
         return x, self._hand_out(tokens, self.norm(x), neighborhood), neighborhood
 
     def neighborhood(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
-        """Clusters of the tokens, and the nearest clusters of every token."""
+        """Clusters of the tokens and everyone's nearest ones."""
         count, size = tokens.lengths[0], self.cluster_size
         near = max(round(self.neighborhood_size / size), 1)
         if count <= self.neighborhood_size:
@@ -163,9 +163,8 @@ class AFFStage(nn.Module):
         return build(tokens.xy, tokens.batch_index(), counts, tokens.lengths, grid, size, near)
 
     def _hand_out(self, tokens: TokenSet, feats: Tensor, neighborhood: Neighborhood) -> TokenSet:
-        """The stage's output, from ``feats (T, C)`` in cluster order.
-
-        In raster order again, but with ``tie_order='published'``: that code leaves cluster order.
+        """The tokens with features that are in cluster order, where the published code leaves
+        them; in raster order otherwise.
         """
         if self.tie_order == 'published':
             return replace(tokens, feats=feats, xy=neighborhood.xy)
