@@ -288,7 +288,7 @@ def test_bad_options_are_named():
         transformer_decoder(cell_position='some')
     with pytest.raises(ValueError, match="memory must be 'coarse' or 'all', found 'dense'"):
         transformer_decoder(memory='dense')
-    with pytest.raises(ValueError, match="memory='all' needs .* found mask_dim=4, dim=8"):
+    with pytest.raises(ValueError, match=r"memory='all' needs .* found mask_dim=4, dim=8"):
         MaskedTransformerDecoder(5, 8, 4, memory='all')
     with pytest.raises(ValueError, match=r'in_channels is \(12, 8, 6, 4\), but .* \(8, 8, 8, 8\)'):
         pixel_decoder()(tokens(dims=(8,) * 4))

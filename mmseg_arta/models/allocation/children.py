@@ -88,7 +88,6 @@ class SubPatchEmbed(nn.Module):
             parent: ``(T,)`` row of each new token's parent.
             corner: ``(T,)`` which quarter of the parent it is.
         """
-
         feats = self.position.index_select(0, corner) + self.scale
         if self.use_parent:
             copies = parents.index_select(0, parent)

@@ -115,12 +115,12 @@ def _allocate_among_open(
     policy: AllocationPolicy,
     truth: Sequence[Tensor] | None,
 ) -> None:
-    """Decide about all tokens without children, and put the new tokens in place.
+    """Decide about all tokens without children, and insert the new tokens into their levels.
 
-    Coarser candidates are scored by the round's own predictor, as they are now. If one is
-    chosen late, its children start as they would have in the round that left it out: from
-    what their parent was then. The rounds that they missed carry them to the present width
-    without their blocks, which is also what the refinement stage gets from these rounds.
+    The round's own predictor scores coarser candidates, by their present features. Children of
+    one that is selected late start from its features after the round that could have selected
+    it first. Norms and projections of the rounds that they missed, without the blocks, bring
+    them to the present width; the same features stand in for them in the laterals.
     """
     index = len(state.levels) - 1
     allocator = allocators[index]
@@ -190,7 +190,7 @@ def _allocate_among_open(
         factor = torch.ones(len(state.levels[number]), dtype=scores.dtype, device=rows.device)
         factor = factor.index_copy(0, rows, factors.split(sizes)[number])[:, None]
         level = state.levels[number]
-        # What the parents were when their own round had the choice.
+        # Features of the parents after the round that could have selected them first.
         then = state.levels_after[number][number]
         parents = replace(part, feats=(then.feats * factor).index_select(0, rows))
         children.append(
@@ -211,7 +211,10 @@ def _allocate_among_open(
 def _insert_late(
     state: ReconsideredAllocation, number: int, late: TokenSet, rounds: Sequence[Round]
 ) -> None:
-    """Put tokens into level ``number`` of the state, as the rounds that they missed make them."""
+    """Insert new tokens into level ``number``, of the present tokens and of the laterals.
+
+    Their features pass norms and projections of the rounds that they missed, without the blocks.
+    """
     order = merged_order(state.levels[number], late)
     feats = late.feats
     for index in range(number, len(state.levels_after)):

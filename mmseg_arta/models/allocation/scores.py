@@ -9,7 +9,8 @@ class BoundaryScorePredictor(nn.Module):
     """MLP from a token to its class-boundary score (ARTA 3.3.1).
 
     Two Linear - GELU - LayerNorm layers and a Linear to one value, without a
-    sigmoid: the score regresses the share of boundary pixels in the patch.
+    sigmoid: the score regresses the share of boundary pixels in the patch, by the loss of
+    :class:`~mmseg_arta.models.decode_heads.BoundaryScoreHead`.
 
     Args:
         dim: channels of the candidate tokens.

@@ -100,7 +100,7 @@ class StridedPatchEmbed(nn.Module):
 class AFFStage(nn.Module):
     """Blocks of one stage and the norm of what it hands out (AFF 3).
 
-    The norm stands apart from the path to the next stage.
+    The norm is that of the stage's output; the next stage gets features without it.
 
     Args:
         blocks: the stage's blocks.
@@ -177,8 +177,8 @@ class AutoFocusFormer(BaseModule):
 
     Starts with tokens of 4 px everywhere; each stage mixes its tokens by cluster attention, and
     the next one gets the most important of them, each merged with its neighbourhood. Tokens are
-    points: those of a stage are among those of the stage before, in places that depend on the
-    image, and stand for the places nearest to them.
+    points, at places that depend on the image: those of a stage are a subset of those of the
+    stage before, and each stands for the places that are nearest to it.
 
     Args:
         arch: 'mini', 'tiny', 'small', 'base', or a dict with the fields of
@@ -195,7 +195,7 @@ class AutoFocusFormer(BaseModule):
         blank_clamp: bound on the blank token's logit, None for no bound.
         expanded_position: learn from distance, sine and cosine of relative positions too
             (AFF 4.2), not from ``(dx, dy)`` alone.
-        tie_order: who decides between tokens that clustering holds equal: 'raster', their
+        tie_order: what decides between tokens with equal sort keys in clustering: 'raster', their
             place, or 'published', the float32 sort key and the unstable sort of the published
             code. The latter is for parity with that code and its weights only: it is slower, an
             image's result depends on the others in its batch and on how this PyTorch sorts, and

@@ -16,7 +16,7 @@ from ..layers import PointConv
 #: 'l2' as in the published code, 'l1' as in the paper, 'none' for no prior.
 GridPrior = Literal['l2', 'l1', 'none']
 
-# Farther than any two tokens, and its double still fits.
+# Larger than any distance between tokens; sums of two do not overflow.
 _FAR = 1 << 30
 
 
@@ -248,7 +248,7 @@ def _nearest_l1(tokens: TokenSet, grid: tuple[int, int]) -> Tensor:
     def gap(left: Tensor, right: Tensor) -> Tensor:
         return torch.minimum(column - left, right - column)
 
-    # The last token up to a column, and the first one from it on; then without itself.
+    # Columns of the nearest tokens to the left and right in a row: at a cell, and beside it.
     left = torch.where(present, column, -_FAR).cummax(2).values
     right = torch.where(present, column, _FAR).flip(2).cummin(2).values.flip(2)
     along = gap(left, right)

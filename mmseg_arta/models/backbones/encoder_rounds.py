@@ -75,7 +75,7 @@ class EncoderRound(nn.Module):
         self.with_cp = with_cp
 
     def forward(self, levels: Sequence[TokenSet], layout: EncoderLayout) -> list[TokenSet]:
-        """Mix all tokens of ``levels``, coarse to fine."""
+        """All tokens of ``levels``, coarse to fine, after they attended to each other."""
         x = self.input_proj(self.input_norm(torch.cat([level.feats for level in levels])))
         parts = self.mix(x, levels, layout).split([len(level) for level in levels])
         return [level.with_feats(part) for level, part in zip(levels, parts, strict=True)]
@@ -85,7 +85,7 @@ class EncoderRound(nn.Module):
         raise NotImplementedError
 
     def run_blocks(self, x: Tensor, *where: object) -> Tensor:
-        """All blocks and the norm; ``where`` is what the blocks know about places."""
+        """All blocks and the norm; ``where`` goes to every block: grid, neighbourhood or places."""
         for block in self.blocks:
             if self.with_cp and self.training and x.requires_grad:
                 x = cp.checkpoint(block, x, *where, use_reentrant=False)
@@ -108,7 +108,10 @@ class GridRound(EncoderRound):
 
 
 class ClusterRound(EncoderRound):
-    """Cluster attention on all tokens present (ARTA 3.2.2 and 3.4)."""
+    """Cluster attention on all tokens present (ARTA 3.2.2 and 3.4).
+
+    Levels are clustered together, so coarse and fine tokens attend to each other.
+    """
 
     def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
         neighborhood: Neighborhood = layout.clustering.neighborhood(levels)

@@ -216,7 +216,7 @@ class LRFormer(BaseModule):
         total = sum(depths)
         rates = [drop_path_rate * block / max(total - 1, 1) for block in range(total)]
         self.stages = nn.ModuleList()
-        # Stages behind the last output would never learn.
+        # Stages after the last output would get no gradient, so they are left out.
         for stage in range(self.out_indices[-1] + 1):
             embed = (
                 OverlappedPatchEmbed(dims[stage - 1], dims[stage]) if stage else ConvStem(dims[0])

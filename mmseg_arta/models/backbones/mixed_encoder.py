@@ -70,8 +70,8 @@ class MixedResolutionEncoder(BaseModule):
         mixed_block: blocks of all other rounds: 'cluster'; 'msdeform', multi-scale deformable
             attention on points; or 'vit', global attention, whose cost grows with the square of
             the tokens: for small images only (ARTA table 5).
-        tie_order: who decides between tokens that clustering holds equal: 'raster', their
-            place, or 'published', the order and the float32 sort key of the published
+        tie_order: what decides between tokens with equal sort keys in clustering: 'raster',
+            their place, or 'published', the order and the float32 sort key of the published
             code. The latter is for parity with that code and its weights only: it is
             slower, an image's result depends on the others in its batch, and the levels'
             rows come in the published order instead of raster order.
@@ -150,7 +150,8 @@ class MixedResolutionEncoder(BaseModule):
             )
             for r in range(_ROUNDS)
         )
-        # The last allocation round's blocks are those of the first refinement round.
+        # The pre-allocation round, then those after the first and the second allocator. What
+        # mixes tokens after the third one is the first refinement round.
         self.allocation_rounds = nn.ModuleList(
             [build(0, None, 0), build(1, dims[0], 1), build(2, dims[1], 2)]
         )
@@ -235,7 +236,10 @@ class MixedResolutionEncoder(BaseModule):
     def _allocate(
         self, image: Tensor, layout: EncoderLayout, truth: Sequence[Tensor] | None
     ) -> Allocation:
-        """Stage 1 (ARTA 3.2.2): score, select, give children, mix; three times."""
+        """Stage 1 (ARTA 3.2.2): score, select, give children, mix; three times.
+
+        The last mixing is the first refinement round, at 4 px.
+        """
         rounds = (*self.allocation_rounds, self.refinement_rounds[0])
         levels = rounds[0]([self.embed(image)], layout)
         if self.policy.reconsiders(self.training):

@@ -46,7 +46,7 @@ def group_targets(
     if mixed == 'different':
         return target
     seen = blocks != ignore_index
-    # The classes alone, ignored pixels taking the place of a pixel that is not.
+    # Lowest and highest label among the pixels that are not ignored.
     lowest = torch.where(seen, blocks, torch.iinfo(torch.int64).max).amin((2, 4))
     highest = torch.where(seen, blocks, -1).amax((2, 4))
     both = ~one & (lowest == highest)
@@ -106,7 +106,7 @@ class GroupPolicyHead(BaseModule):
             raise ValueError(f'GroupPolicyHead.mixed must be one of {_MIXED}, found {mixed!r}')
         self.patch_size, self.stride, self.mixed = patch_size, stride, mixed
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        # What the stock segmentor asks of a head.
+        # Attributes that the stock segmentor reads.
         self.out_channels, self.align_corners, self.threshold = 2, False, None
         self.convs = nn.ModuleDict(
             {

@@ -1,4 +1,4 @@
-"""Where the tokens of a forward pass are, as the blocks of its rounds need to know it."""
+"""Clusters and sampling places of the tokens of a forward pass, shared by its rounds."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class PublishedClustering(Clustering):
         ]
 
 
-#: Who decides between tokens that clustering holds equal, by name.
+#: By ``tie_order``: what decides between tokens with equal sort keys.
 CLUSTERINGS: dict[str, type[Clustering]] = {
     'raster': Clustering,
     'published': PublishedClustering,
@@ -143,7 +143,7 @@ CLUSTERINGS: dict[str, type[Clustering]] = {
 
 @dataclass(frozen=True)
 class EncoderLayout:
-    """Where the tokens of one forward pass are, for all kinds of rounds.
+    """What the rounds of a forward pass, of all kinds, need to know about token places.
 
     Attributes:
         clustering: for cluster attention.

@@ -30,13 +30,16 @@ def check_pooled_size(pooled_size: object) -> PooledSize:
     Raises:
         ValueError: if it is neither a positive integer nor a pair of them.
     """
-    sides = pooled_size if isinstance(pooled_size, (tuple, list)) else (pooled_size,)
-    if len(sides) > 2 or not sides or any(type(side) is not int or side < 1 for side in sides):
-        raise ValueError(
-            'pooled_size must be at least 1, or (rows, columns) of at least 1 each, '
-            f'found {pooled_size}'
-        )
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    if isinstance(pooled_size, int) and pooled_size >= 1:
+        return pooled_size
+    if isinstance(pooled_size, (tuple, list)) and len(pooled_size) == 2:
+        rows, columns = pooled_size
+        if isinstance(rows, int) and isinstance(columns, int) and min(rows, columns) >= 1:
+            return rows, columns
+    raise ValueError(
+        'pooled_size must be at least 1, or (rows, columns) of at least 1 each, '
+        f'found {pooled_size}'
+    )
 
 
 def pooled_grid(short: int, size: tuple[int, int]) -> tuple[int, int]:

@@ -76,7 +76,7 @@ class WindowAttention(nn.Module):
         for side, shift in zip(grid, self._shifts(grid), strict=True):
             padded = side + -side % self.window
             place = torch.arange(padded, device=device).roll(-shift)
-            # What wrapped around lies behind what did not; padding is a region of its own.
+            # Three regions a side: padding, places that the shift wrapped around, all others.
             wrapped = torch.arange(padded, device=device) >= padded - shift
             regions.append(torch.where(place < side, wrapped.long(), 2))
         cells = regions[0][:, None] * 3 + regions[1]

@@ -1,4 +1,4 @@
-"""Losses."""
+"""Losses of mask classification. That of boundary scores is ``BoundaryScoreHead`` itself."""
 
 from .atm_loss import ATMLoss
 from .class_masks import ClassMasks

@@ -28,7 +28,7 @@ class ClassMasks:
 
     @classmethod
     def of(cls, labels: Tensor, num_classes: int, ignore_index: int = 255) -> ClassMasks:
-        """Find the classes of every image; reads from the device once.
+        """Find the classes of every image, by one synchronisation with the device.
 
         Args:
             labels: ``(B, H, W)`` integer label maps.
@@ -39,7 +39,7 @@ class ClassMasks:
             ValueError: naming a label that is neither a class nor ``ignore_index``.
         """
         batch = labels.shape[0]
-        # One slot a class, one for ignored pixels, one for labels that must not be.
+        # A slot for each class, one for ignored pixels, one for invalid labels.
         slot = labels.long()
         known = (slot >= 0) & (slot < num_classes)
         slot = torch.where(known, slot, num_classes + 1)

@@ -1,4 +1,4 @@
-"""Dense maps for stock heads from tokens of mixed resolution."""
+"""Dense maps for stock heads from tokens of mixed resolution; the sparse head needs none."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class BudgetAllocation(AllocationPolicy):
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         if not candidates.present:
             raise ValueError('BudgetAllocation needs to be told which tokens are present')
-        # Coarser tokens may stand for choice too.
+        # Candidates may be of several levels.
         mixed = candidates.level is not None
         unit = 'tokens' if self.gflops is None else 'GFLOPs'
         costs, plan = self.costs, (self.budget, unit, self.shape, round_index, mixed)
@@ -142,7 +142,7 @@ def _affordable(
             )
         child_costs = costs.tokens[round_index + 1 :]
         if mixed:
-            # Count on the dearest children.
+            # New tokens may be of several levels: assume the most expensive one.
             child_costs = (max(costs.tokens[1 : round_index + 2]), *child_costs[1:])
         keep.append(plan_split(candidates, budget - spent, child_costs, shape[round_index:]))
     return keep

@@ -77,8 +77,8 @@ class TokenCosts:
             ValueError: if the passes do not determine the costs.
         """
         rows = torch.tensor([list(row) for row in counts], dtype=torch.float64)
-        found = torch.tensor(list(costs), dtype=torch.float64)
-        if rows.ndim != 2 or len(rows) != len(found):
+        measured = torch.tensor(list(costs), dtype=torch.float64)
+        if rows.ndim != 2 or len(rows) != len(measured):
             raise ValueError(
                 f'expected the tokens per level and the cost of every pass, found '
                 f'{len(counts)} and {len(costs)}'
@@ -90,9 +90,9 @@ class TokenCosts:
                 f'{len(rows)} passes do not determine {system.shape[1]} costs: measure other '
                 'canvas sizes and allocations too'
             )
-        solution = torch.linalg.lstsq(system / scale, found[:, None], driver='gelsd').solution
+        solution = torch.linalg.lstsq(system / scale, measured[:, None], driver='gelsd').solution
         fixed, pairs, *tokens = (solution[:, 0] / scale).tolist()
-        error = float((found - system @ torch.tensor([fixed, pairs, *tokens]).double()).max())
+        error = float((measured - system @ torch.tensor([fixed, pairs, *tokens]).double()).max())
         return cls(tuple(tokens), fixed + max(error, 0.0) * (1 + 1e-9), pairs)
 
 

@@ -64,7 +64,7 @@ class ATMBase(BaseModule):
         self.num_classes = self.out_channels = num_classes
         self.classes, self.patch_size, self.stages = classes, patch_size, stages
         self.ignore_index, self.align_corners = ignore_index, align_corners
-        # Stock post-processing asks for it; it matters for a single output channel only.
+        # Stock post-processing reads it, and uses it for a single output channel only.
         self.threshold = None
         self.criterion = ATMLoss(
             num_classes, classes=classes, ignore_index=ignore_index, **(loss or {})

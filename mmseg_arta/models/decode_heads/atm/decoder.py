@@ -120,7 +120,7 @@ class ATMLayer(nn.Module):
 
 
 class ATMDecoder(nn.Module):
-    """Layers in turn.
+    """Several :class:`ATMLayer`, one after the other.
 
     Args:
         num_layers: layers.
@@ -218,7 +218,7 @@ class TokenDecoderLayer(nn.Module):
 
 
 class TokenDecoder(nn.Module):
-    """Layers in turn.
+    """Several :class:`TokenDecoderLayer`, one after the other.
 
     Args:
         num_layers: layers.

@@ -1,4 +1,4 @@
-"""Mask features at every place of the canvas, and mask logits without a dense product.
+"""Densified mask features (ARTA 3.5), and mask logits without a dense product.
 
 The feature of a place is the mask feature of the finest token that covers it plus an
 embedding of the place (ARTA 3.5). So a query's logit there is ``query . token`` plus

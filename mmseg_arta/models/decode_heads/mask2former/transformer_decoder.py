@@ -26,6 +26,9 @@ from .positions import (
 class Memory:
     """Tokens that queries attend to: packed features and how to lay them out per image.
 
+    This is the one place where images with fewer tokens are padded, and masked: attention of
+    equally many queries to every image's tokens is one dense call.
+
     Attributes:
         value: ``(T, C)`` features, packed.
         key: ``(T, C)`` features with positions, packed.
@@ -308,5 +311,5 @@ def attention_mask(embed: Tensor, memory: Memory, center_feats: Tensor) -> Tenso
     valid = memory.valid[:, None]
     inside = (logits >= 0) & valid
     allowed = inside | (~inside.any(-1, keepdim=True) & valid)
-    # An image without tokens on this level: its padding, whose values are zero.
+    # Queries of an image without tokens on this level attend to padding, whose values are zero.
     return allowed | ~valid.any(-1, keepdim=True)
