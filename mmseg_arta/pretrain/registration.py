@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._requirements import INSTALL_OPENMMLAB, Part, look_at
+from .._requirements import Part, look_at
 from ..engine.hooks import AllocationProgressHook
 from ..models import allocation
 from ..models.backbones import LRFormer
@@ -28,7 +28,7 @@ PARTS = (
         '',
         'install the torchvision made for this PyTorch, from where PyTorch came: see pytorch.org',
     ),
-    Part('mmpretrain', '1.2', INSTALL_OPENMMLAB.replace('[openmmlab]', '[pretrain]').split(' (')[0]),
+    Part('mmpretrain', '1.2', 'pip install "mmseg_arta[pretrain]"'),
 )
 
 
