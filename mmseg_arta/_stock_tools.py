@@ -58,7 +58,7 @@ def stock_tool(name: str, package: Path | None = None) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(
-        f'tools/{name} of {package.name} was not found. Looked for: '
+        f"{package.name}'s tools/{name} was not found. Looked for: "
         + ', '.join(str(place) for place in places)
         + '. Reinstall it: pip install --force-reinstall --no-deps '
         + f'"{_DISTRIBUTIONS[package.name]}"'

@@ -53,7 +53,7 @@ def test_configs_of_mmpretrain_go_to_its_own_tools(tmp_path, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, 'mmseg_arta.pretrain', None if missing else codebase)
     monkeypatch.setattr(sys, 'argv', ['tools/train.py', str(config), '--amp'])
     if missing:
-        with pytest.raises(SystemExit, match='mmseg_arta.pretrain'):
+        with pytest.raises(SystemExit, match=r'mmseg_arta\.pretrain'):
             run_stock_tool('train.py')
     else:
         run_stock_tool('train.py')
