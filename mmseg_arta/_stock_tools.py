@@ -1,8 +1,9 @@
-"""Runs MMSegmentation's own command-line tools with this package registered."""
+"""Runs MMSegmentation's and MMPretrain's own command-line tools with this package registered."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import runpy
 import sys
@@ -11,29 +12,56 @@ from pathlib import Path
 
 import mmseg
 import torch
+from mmengine.config import Config
 from mmengine.device import get_device
+
+_DISTRIBUTIONS = {'mmpretrain': 'onedl-mmpretrain', 'mmseg': 'onedl-mmsegmentation'}
+
+
+def codebase_of(arguments: Sequence[str]) -> Path | None:
+    """Folder of ``mmpretrain``, if the command line names one of its configs.
+
+    Args:
+        arguments: the command line, in which a config file is looked for.
+
+    Returns:
+        None for a config of MMSegmentation, and if there is no config.
+
+    Raises:
+        ImportError: if the config is for MMPretrain, and that or torchvision is missing or broken.
+    """
+    config = next((a for a in arguments if a.endswith('.py') and Path(a).is_file()), None)
+    if config is None:
+        return None
+    content = Config.fromfile(config, import_custom_modules=False)
+    if content.get('default_scope') != 'mmpretrain':
+        return None
+    # Says what is missing; only then can MMPretrain be imported.
+    importlib.import_module('mmseg_arta.pretrain')
+    return Path(str(importlib.import_module('mmpretrain').__file__)).parent
 
 
 def stock_tool(name: str, package: Path | None = None) -> Path:
-    """Path of MMSegmentation's tool ``name`` (such as ``'train.py'``).
+    """Path of a codebase's tool ``name`` (such as ``'train.py'``).
 
     Args:
         name: file name below MMSegmentation's ``tools`` folder.
-        package: folder of the ``mmseg`` package; the imported one by default.
+        package: folder of the codebase's package; that of the imported ``mmseg`` by default.
 
     Raises:
         FileNotFoundError: neither the installed package nor a checkout around it has the tool.
     """
     package = package or Path(mmseg.__file__).parent
-    # An installed MMSegmentation carries its tools in .mim; in a checkout they lie beside it.
+    # An installed codebase carries its tools in .mim; in a checkout they lie beside it.
     places = [package / '.mim' / 'tools' / name, package.parent / 'tools' / name]
     for place in places:
         if place.is_file():
             return place
     raise FileNotFoundError(
-        f"MMSegmentation's tools/{name} was not found. Looked for: "
+        f"{package.name}'s tools/{name} was not found. Looked for: "
         + ', '.join(str(place) for place in places)
-        + '. Reinstall it: pip install --force-reinstall --no-deps "onedl-mmsegmentation"'
+        + '. Reinstall it: pip install --force-reinstall --no-deps '
+        + f'"{_DISTRIBUTIONS[package.name]}"'
     )
 
 
@@ -55,13 +83,15 @@ def join_processes_on_cpu(arguments: Sequence[str]) -> None:
 
 
 def run_stock_tool(name: str) -> None:
-    """Run MMSegmentation's tool ``name`` as the main program; all options go to it.
+    """Run a codebase's tool ``name`` as the main program; all options go to it.
 
-    Ends the process with a message if the tool is missing.
+    The codebase is MMPretrain for its configs, and MMSegmentation for all else. Ends the process
+    with a message if the tool, or what MMPretrain needs, is missing.
     """
     try:
-        script = stock_tool(name)
-    except FileNotFoundError as error:
+        package = codebase_of(sys.argv[1:])
+        script = stock_tool(name) if package is None else stock_tool(name, package)
+    except (FileNotFoundError, ImportError) as error:
         sys.exit(str(error))
     join_processes_on_cpu(sys.argv[1:])
     runpy.run_path(str(script), run_name='__main__')

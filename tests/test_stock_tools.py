@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -25,6 +26,7 @@ def test_tool_is_found(tmp_path, folder):
 
 def test_missing_tool_ends_with_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(_stock_tools.mmseg, '__file__', str(tmp_path / 'mmseg' / '__init__.py'))
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
     with pytest.raises(SystemExit, match=r'tools/train\.py was not found.*\.mim'):
         run_stock_tool('train.py')
 
@@ -36,6 +38,26 @@ def test_options_reach_the_tool(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'config.py', '--work-dir', 'w', '--amp'])
     run_stock_tool('train.py')
     assert capsys.readouterr().out.strip() == "['config.py', '--work-dir', 'w', '--amp']"
+
+
+@pytest.mark.parametrize('missing', [False, True], ids=['installed', 'missing'])
+def test_configs_of_mmpretrain_go_to_its_own_tools(tmp_path, monkeypatch, capsys, missing):
+    config = tmp_path / 'config.py'
+    config.write_text("default_scope = 'mmpretrain'\n")
+    tool = tmp_path / 'mmpretrain' / '.mim' / 'tools' / 'train.py'
+    tool.parent.mkdir(parents=True)
+    tool.write_text('print("of mmpretrain")')
+    codebase = ModuleType('mmpretrain')
+    codebase.__file__ = str(tmp_path / 'mmpretrain' / '__init__.py')
+    monkeypatch.setitem(sys.modules, 'mmpretrain', codebase)
+    monkeypatch.setitem(sys.modules, 'mmseg_arta.pretrain', None if missing else codebase)
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py', str(config), '--amp'])
+    if missing:
+        with pytest.raises(SystemExit, match=r'mmseg_arta\.pretrain'):
+            run_stock_tool('train.py')
+    else:
+        run_stock_tool('train.py')
+        assert capsys.readouterr().out == 'of mmpretrain\n'
 
 
 @pytest.mark.parametrize(

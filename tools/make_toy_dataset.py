@@ -1,6 +1,7 @@
-"""Make a toy data set: street scenes in the layout of a stock MMSegmentation data set.
+"""Make a toy data set in the layout of a stock MMSegmentation or MMPretrain data set.
 
-Any config for that data set then runs on it unchanged except for ``data_root``:
+Street scenes, or with the layout imagenet pictures of one object each. Any config for that data
+set then runs on it unchanged except for ``data_root``:
 
     python tools/make_toy_dataset.py data/toy --layout camvid --train 40 --val 10
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_arta.datasets.toy import LAYOUTS, write_toy_dataset
+from mmseg_arta.datasets.toy import IMAGE_LAYOUTS, LAYOUTS, write_toy_dataset
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -19,7 +20,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('root', metavar='ROOT', help='folder to create; the data_root of configs')
     parser.add_argument(
-        '--layout', required=True, help=f'whose folders and labels: {", ".join(LAYOUTS)}'
+        '--layout',
+        required=True,
+        help=f'whose folders and labels: {", ".join((*LAYOUTS, *IMAGE_LAYOUTS))}',
     )
     parser.add_argument('--train', type=int, default=40, metavar='N', help='training images')
     parser.add_argument('--val', type=int, default=10, metavar='M', help='validation images')

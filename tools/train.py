@@ -1,6 +1,7 @@
-"""MMSegmentation's tools/train.py with mmseg_arta registered; `mim train mmseg_arta` runs it.
+"""MMSegmentation's or MMPretrain's tools/train.py with mmseg_arta registered.
 
-All options are those of the stock script.
+`mim train mmseg_arta` runs it. Whose script it is follows from the config; all options are
+those of the stock script.
 """
 
 from mmseg_arta._stock_tools import run_stock_tool

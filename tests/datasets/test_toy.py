@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_arta.datasets.toy import LAYOUTS, write_toy_dataset
+from mmseg_arta.datasets.toy import IMAGE_LAYOUTS, LAYOUTS, write_toy_dataset
 from mmseg_arta.datasets.toy.writer import MARKER
 
 
@@ -139,3 +139,33 @@ def test_interruption_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_toy_dataset(tmp_path / 'toy', 'camvid', size=(32, 32), train=1, progress=interrupt)
     assert not any(tmp_path.iterdir())
+
+
+def test_pictures_have_one_label_each_in_folders_of_their_classes(tmp_path: Path) -> None:
+    root = write_toy_dataset(tmp_path / 'toy', 'imagenet', train=12, val=3, size=(40, 48))
+    classes = IMAGE_LAYOUTS['imagenet'].classes
+    # ImageNet's labels number its folders in the order of their names.
+    assert list(classes.values()) == sorted(classes.values()) and {0, 999} <= classes.keys()
+    for split, count in (('train', 12), ('val', 3)):
+        lines = (root / 'meta' / f'{split}.txt').read_text().splitlines()
+        assert len(lines) == len(set(lines)) == count
+        for line in lines:
+            name, label = line.rsplit(' ', 1)
+            assert Path(name).parent.name == classes[int(label)]
+            assert cv2.imread(str(root / split / name)).shape == (40, 48, 3)
+        folders = {path.name for path in (root / split).iterdir()}
+        assert folders == set(classes.values())
+
+
+def test_pictures_tell_the_class(tmp_path: Path) -> None:
+    """Learnable: two objects of a class are more alike in colour than objects of two classes."""
+    root = write_toy_dataset(tmp_path / 'toy', 'imagenet', train=20, val=1, size=(64, 64))
+    centres: dict[str, list[np.ndarray]] = {}
+    for path in sorted((root / 'train').rglob('*.JPEG')):
+        pixels = cv2.imread(str(path)).reshape(-1, 3).astype(float)
+        histogram = np.histogramdd(pixels, bins=4, range=[(0, 256)] * 3)[0].ravel()
+        centres.setdefault(path.parent.name, []).append(histogram / histogram.sum())
+    pairs = list(centres.values())
+    same = np.mean([np.abs(a - b).sum() for a, b in pairs])
+    other = np.mean([np.abs(p[0] - q[1]).sum() for p in pairs for q in pairs if p is not q])
+    assert same < other

@@ -33,21 +33,31 @@ def overrides(subject: Subject, data_root: Path, side: int = SIDE) -> dict[str, 
     """``--cfg-options`` for two iterations and a test on a toy data set.
 
     Crops, windows and image sizes shrink by one factor, so that the crop's shorter side is
-    ``side`` pixels. Nothing is loaded from checkpoints.
+    ``side`` pixels. Nothing is loaded from checkpoints. Classifiers, which train in epochs, get
+    one epoch: of two iterations, with the four toy images of the sweep.
     """
     config = subject.config
-    factor = side / min(config.model.data_preprocessor['size'])
     found: dict[str, Any] = {
-        'train_cfg.max_iters': ITERATIONS,
-        'train_cfg.val_interval': 10**9,
-        'default_hooks.checkpoint.interval': ITERATIONS,
         'default_hooks.checkpoint.save_best': None,
         'default_hooks.checkpoint.save_optimizer': False,
         'default_hooks.logger.interval': 1,
-        'model.data_preprocessor.size': _scaled(config.model.data_preprocessor['size'], factor),
     }
+    if subject.codebase == 'mmpretrain':
+        factor = min(side / min(config.image_size), 1.0)
+        found |= {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.interval': 1}
+    else:
+        size = config.model.data_preprocessor['size']
+        factor = side / min(size)
+        found |= {
+            'train_cfg.max_iters': ITERATIONS,
+            'train_cfg.val_interval': 10**9,
+            'default_hooks.checkpoint.interval': ITERATIONS,
+            'model.data_preprocessor.size': _scaled(size, factor),
+        }
     for loader in _LOADERS:
         key = f'{loader}_dataloader'
+        if config.get(key) is None:
+            continue
         found |= {
             f'{key}.num_workers': 0,
             f'{key}.persistent_workers': False,
@@ -135,12 +145,14 @@ def run_mim(subject: Subject, data_root: Path, work_dir: Path, log: IO[str]) -> 
     """
     shutil.rmtree(work_dir, ignore_errors=True)
     options = overrides(subject, data_root)
-    checkpoint = work_dir / f'iter_{ITERATIONS}.pth'
-    train = ['train', 'mmsegmentation', str(subject.path)]
+    classifier = subject.codebase == 'mmpretrain'
+    checkpoint = work_dir / ('epoch_1.pth' if classifier else f'iter_{ITERATIONS}.pth')
+    codebase = 'mmpretrain' if classifier else 'mmsegmentation'
+    train = ['train', codebase, str(subject.path)]
     _run([*train, *_place(work_dir), *as_arguments(options)], log)
     if not checkpoint.exists():
         raise RuntimeError(f'mim train wrote no {checkpoint}')
-    test = ['test', 'mmsegmentation', str(subject.path), '--checkpoint', str(checkpoint)]
+    test = ['test', codebase, str(subject.path), '--checkpoint', str(checkpoint)]
     _run([*test, *_place(work_dir / 'test'), *as_arguments(_of_test(options))], log)
     if not list((work_dir / 'test').glob('*/*.json')):
         raise RuntimeError(f'mim test wrote no metrics below {work_dir / "test"}')
@@ -182,16 +194,18 @@ def run_step(subject: Subject, data_root: Path, side: int = SIDE) -> None:
     """Feed a batch of two from the config's own data pipeline to its model at reduced depth.
 
     Raises:
-        AssertionError: if the loss or a weight is not finite, a parameter gets no gradient, or
-            the prediction has another size than the image.
+        AssertionError: if the loss or a weight is not finite, a parameter gets no gradient, the
+            prediction has another size than the image, or a classifier's are no probabilities.
     """
     torch.manual_seed(0)
     config = copy.deepcopy(subject.config)
     config.merge_from_dict(overrides(subject, data_root, side))
-    scope = config.get('default_scope', 'mmseg')
-    init_default_scope(scope)
+    init_default_scope(subject.codebase)
+    built = reduced_model(config.model.to_dict())
+    # MMEngine's runner takes it from here as well.
+    built.setdefault('data_preprocessor', config.get('data_preprocessor'))
     # Stock segmentors read their test_cfg by attribute.
-    model = MODELS.build(ConfigDict(reduced_model(config.model.to_dict())))
+    model = MODELS.build(ConfigDict(built))
     model.init_weights()
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     data = DATASETS.build(config.train_dataloader.dataset)
@@ -210,6 +224,11 @@ def run_step(subject: Subject, data_root: Path, side: int = SIDE) -> None:
     model.eval()
     data = DATASETS.build(config.test_dataloader.dataset)
     sample = model.test_step(pseudo_collate([data[0]]))[0]
+    if subject.codebase == 'mmpretrain':
+        scores, classes = sample.pred_score, config.model.head.num_classes
+        assert scores.shape == (classes,), f'{classes} classes, scores {tuple(scores.shape)}'
+        assert abs(scores.sum().item() - 1.0) < 1e-3, f'the scores add up to {scores.sum()}'
+        return
     found, wanted = tuple(sample.pred_sem_seg.data.shape[-2:]), tuple(sample.ori_shape)
     assert found == wanted, f'the prediction has {found} pixels (height, width), the image {wanted}'
 

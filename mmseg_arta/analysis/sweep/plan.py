@@ -14,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 
 from ...datasets.toy import LAYOUTS
 from ..reduced import build_on_meta
@@ -40,8 +41,12 @@ class Subject:
 
     @classmethod
     def load(cls, path: Path) -> Subject:
-        """Read a config."""
-        return cls(path, Config.fromfile(path))
+        """Read a config, and import what it names, unless its codebase is missing here."""
+        subject = cls(path, Config.fromfile(path, import_custom_modules=False))
+        imports = subject.config.get('custom_imports')
+        if imports and missing_codebase(subject.config) is None:
+            import_modules_from_strings(**imports)
+        return subject
 
     @property
     def name(self) -> str:
@@ -55,9 +60,16 @@ class Subject:
         return parts[parts.index('configs') + 1] if 'configs' in parts else parts[-2]
 
     @property
+    def codebase(self) -> str:
+        """The codebase that runs it: 'mmseg', or 'mmpretrain' for classifiers."""
+        return self.config.get('default_scope', 'mmseg')
+
+    @property
     def head(self) -> str:
-        """Type of the decode head, with its kind of pixel decoder if it has one."""
-        head = self.config.model.decode_head
+        """Type of the decode head, with its kind of pixel decoder if it has one; of the head of
+        a classifier.
+        """
+        head = self.config.model['decode_head' if self.codebase == 'mmseg' else 'head']
         head = head[-1] if isinstance(head, (list, tuple)) else head
         decoder = head.get('pixel_decoder')
         if isinstance(decoder, Mapping):
@@ -86,6 +98,9 @@ class Subject:
             ValueError: if no layout has.
         """
         dataset = self.at(self.dataset_key('train_dataloader'))
+        if self.codebase == 'mmpretrain':
+            # Of all data set classes that take folders of classes or lists of labels.
+            return 'imagenet'
         prefix = dataset.get('data_prefix', {})
         wanted = (prefix.get('img_path'), prefix.get('seg_map_path'))
         for name, layout in LAYOUTS.items():
@@ -101,7 +116,10 @@ class Subject:
         """Configs of one group differ in size or recipe only: one of them runs by ``mim``."""
         backbone = self.config.model.backbone
         variant = [f'{key}={_at(backbone, key)}' for key in VARIANTS.get(backbone.type, ())]
-        return (self.family, backbone.type, self.head, self.layout, *variant)
+        data = self.layout
+        if self.codebase == 'mmpretrain':
+            data = self.at(self.dataset_key('train_dataloader')).type
+        return (self.family, backbone.type, self.head, data, *variant)
 
     @cached_property
     def digest(self) -> str:
@@ -147,7 +165,12 @@ def missing_need(subject: Subject) -> str | None:
         module, label = NEEDS.get(name, (scope, scope))
         if module and module != 'mmseg' and not _importable(module):
             return f'{kind} needs {label}, which is not installed'
-    scope = subject.config.get('default_scope', 'mmseg')
+    return missing_codebase(subject.config)
+
+
+def missing_codebase(config: Config) -> str | None:
+    """What a config's codebase lacks here; None if it can be used."""
+    scope = config.get('default_scope', 'mmseg')
     if scope != 'mmseg' and not _importable(scope):
         return f'it needs {scope}, which is not installed'
     return None

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from .layouts import IGNORED, LAYOUTS, Layout
+from .pictures import IMAGE_LAYOUTS, ImageLayout, make_picture
 from .scenes import make_scene
 
 MARKER = 'toy_dataset.json'
@@ -28,13 +29,15 @@ def write_toy_dataset(
     overwrite: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
-    """Make a data set of procedural scenes that a stock mmseg data set class reads.
+    """Make a data set of procedural images that a stock data set class reads.
 
-    Image i of a split depends on layout, size, seed and i alone, not on how many are made.
+    For segmentation these are street scenes; for classification pictures of one object, of one
+    class after the other. Image i of a split depends on layout, size, seed and i alone, not on
+    how many are made.
 
     Args:
         root: Folder to create; what a config calls ``data_root``.
-        layout: A key of :data:`LAYOUTS`.
+        layout: A key of :data:`LAYOUTS` (segmentation) or :data:`IMAGE_LAYOUTS` (classification).
         train: Number of training images, at least 1.
         val: Number of validation images, at least 1.
         size: Height and width of the images in pixels, each at least 32.
@@ -57,7 +60,8 @@ def write_toy_dataset(
     partial = target.with_name(f'.{target.name}.partial-{os.getpid()}')
     try:
         for split, count in (('train', train), ('val', val)):
-            _write_split(partial, style, split, count, size, seed, progress)
+            write = _write_scenes if isinstance(style, Layout) else _write_pictures
+            write(partial, style, split, count, size, seed, progress)
         about = dict(layout=layout, train=train, val=val, size=list(size), seed=seed)
         (partial / MARKER).write_text(json.dumps(about) + '\n')
         if target.exists():
@@ -68,9 +72,12 @@ def write_toy_dataset(
     return target
 
 
-def _check_arguments(layout: str, train: int, val: int, size: tuple[int, int], seed: int) -> Layout:
-    if layout not in LAYOUTS:
-        raise ValueError(f'unknown layout {layout!r}; expected one of {", ".join(LAYOUTS)}')
+def _check_arguments(
+    layout: str, train: int, val: int, size: tuple[int, int], seed: int
+) -> Layout | ImageLayout:
+    layouts: dict[str, Layout | ImageLayout] = {**LAYOUTS, **IMAGE_LAYOUTS}
+    if layout not in layouts:
+        raise ValueError(f'unknown layout {layout!r}; expected one of {", ".join(layouts)}')
     for option, count in (('train', train), ('val', val)):
         if count < 1:
             raise ValueError(f'{option} is {count}; expected at least 1 image')
@@ -80,7 +87,7 @@ def _check_arguments(layout: str, train: int, val: int, size: tuple[int, int], s
         )
     if seed < 0:
         raise ValueError(f'seed is {seed}; expected 0 or more')
-    return LAYOUTS[layout]
+    return layouts[layout]
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -96,7 +103,7 @@ def _check_target(target: Path, overwrite: bool) -> None:
         )
 
 
-def _write_split(
+def _write_scenes(
     root: Path,
     layout: Layout,
     split: str,
@@ -119,6 +126,32 @@ def _write_split(
             progress(split, i + 1, count)
 
 
+def _write_pictures(
+    root: Path,
+    layout: ImageLayout,
+    split: str,
+    count: int,
+    size: tuple[int, int],
+    seed: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    # Every class has its folder, so that data set classes that scan folders find all of them.
+    for folder in layout.classes.values():
+        (root / split / folder).mkdir(parents=True, exist_ok=True)
+    classes = list(layout.classes.items())
+    lines = []
+    for i in range(count):
+        rng = np.random.default_rng([seed, split == 'val', i])
+        label, folder = classes[i % len(classes)]
+        name = f'{folder}/toy_{split}_{i:08d}{layout.image_suffix}'
+        _write_image(root / split / name, make_picture(label, size, rng)[..., ::-1])
+        lines.append(f'{name} {label}\n')
+        if progress is not None:
+            progress(split, i + 1, count)
+    (root / 'meta').mkdir(exist_ok=True)
+    (root / 'meta' / f'{split}.txt').write_text(''.join(lines))
+
+
 def encode(label: np.ndarray, layout: Layout) -> np.ndarray:
     """Class indices with 255 for ignored pixels (H, W) to the values that files hold."""
     if not layout.reduce_zero_label:
@@ -128,6 +161,7 @@ def encode(label: np.ndarray, layout: Layout) -> np.ndarray:
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == '.jpg' else []
+    jpeg = path.suffix.lower() in ('.jpg', '.jpeg')
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if jpeg else []
     if not cv2.imwrite(str(path), np.ascontiguousarray(pixels), options):
         raise OSError(f'could not write {path}')

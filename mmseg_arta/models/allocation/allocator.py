@@ -45,6 +45,8 @@ class TokenAllocator(nn.Module):
         use_image: initialise new tokens with an image feature.
         use_parent: initialise new tokens with a copy of their parent.
         image_hidden: see :class:`SubPatchEmbed`.
+        scored: predict scores. Without, all are 0, nothing reaches them, and there is no
+            predictor among the parameters: for policies that do not look at scores.
     """
 
     def __init__(
@@ -55,15 +57,18 @@ class TokenAllocator(nn.Module):
         use_image: bool = True,
         use_parent: bool = True,
         image_hidden: str = 'dim',
+        scored: bool = True,
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.straight_through = straight_through
-        self.score = BoundaryScorePredictor(dim)
+        self.straight_through = straight_through and scored
+        self.score: BoundaryScorePredictor | None = BoundaryScorePredictor(dim) if scored else None
         self.embed = SubPatchEmbed(dim, patch_size, use_image, use_parent, image_hidden)
 
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
+        if self.score is None:
+            return feats.new_zeros(feats.shape[0], dtype=torch.float32)
         with torch.autocast(feats.device.type, enabled=False):
             return self.score(feats.to(next(self.score.parameters()).dtype)).to(torch.float32)
 

@@ -236,14 +236,7 @@ class AutoFocusFormer(BaseModule):
             raise ValueError(f'downsample_rate must be a share in (0, 1], found {downsample_rate}')
         if tie_order not in ('raster', 'published'):
             raise ValueError(f"tie_order must be 'raster' or 'published', found {tie_order!r}")
-        self.out_stages = tuple(out_stages)
-        if not self.out_stages or self.out_stages != tuple(
-            stage for stage in range(_STAGES) if stage in self.out_stages
-        ):
-            raise ValueError(
-                f'out_stages must name stages from 0 to {_STAGES - 1}, ascending, '
-                f'found {list(out_stages)}'
-            )
+        self.out_stages = check_out_stages(out_stages)
         dims, depths = self.arch.dims, self.arch.depths
         self.out_channels = tuple(dims[stage] for stage in reversed(self.out_stages))
 
@@ -340,6 +333,21 @@ def init_linear_layers(model: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def check_out_stages(out_stages: Sequence[int]) -> tuple[int, ...]:
+    """Stages to hand out, 0 the finest.
+
+    Raises:
+        ValueError: unless they are some of the four, ascending.
+    """
+    found = tuple(out_stages)
+    if not found or found != tuple(stage for stage in range(_STAGES) if stage in found):
+        raise ValueError(
+            f'out_stages must name stages from 0 to {_STAGES - 1}, ascending, '
+            f'found {list(out_stages)}'
+        )
+    return found
 
 
 def _per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import SwinBlock
-from .aff import AFF_ARCHS, StridedPatchEmbed, init_linear_layers
+from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
 from .aff_downsampling import PatchMerging
 from .arch import resolve_arch
 
@@ -30,10 +30,12 @@ class AFFSwin(BaseModule):
             :class:`~mmseg_arta.models.backbones.aff.AFFArch`.
         window_size: side of a window in tokens.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
+        out_stages: stages whose maps are handed out, 0 the finest, ascending; only they have a
+            norm.
         init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
 
     Raises:
-        ValueError: for an unknown ``arch``.
+        ValueError: for an unknown ``arch`` or bad ``out_stages``.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class AFFSwin(BaseModule):
         arch: str | Mapping[str, Any] = 'mini',
         window_size: int = 7,
         drop_path_rate: float = 0.0,
+        out_stages: Sequence[int] = (0, 1, 2, 3),
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.arch = resolve_arch(arch, AFF_ARCHS)
         dims, depths = self.arch.dims, self.arch.depths
-        self.out_channels = tuple(dims)
+        self.out_stages = check_out_stages(out_stages)
+        self.out_channels = tuple(dims[stage] for stage in self.out_stages)
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         self.patch_embed = StridedPatchEmbed(dims[0])
@@ -68,7 +72,10 @@ class AFFSwin(BaseModule):
         self.merges = nn.ModuleList(
             PatchMerging(dims[stage], dims[stage + 1]) for stage in range(_STAGES - 1)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(dim) if stage in self.out_stages else nn.Identity()
+            for stage, dim in enumerate(dims)
+        )
 
     def init_weights(self) -> None:
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
@@ -86,7 +93,8 @@ class AFFSwin(BaseModule):
                 below to multiples of 4.
 
         Returns:
-            Four maps, finest first, of strides 4, 8, 16 and 32 with ``out_channels``.
+            The maps of ``out_stages``, finest first, with ``out_channels``; the stages have
+            strides 4, 8, 16 and 32.
         """
         image = F.pad(image, (0, -image.shape[3] % 4, 0, -image.shape[2] % 4))
         x = self.patch_embed(image)
@@ -99,5 +107,6 @@ class AFFSwin(BaseModule):
             for block in blocks:
                 rows = block(rows, grid)
             x = rows.unflatten(1, grid)
-            maps.append(self.norms[stage](x).permute(0, 3, 1, 2))
+            if stage in self.out_stages:
+                maps.append(self.norms[stage](x).permute(0, 3, 1, 2))
         return tuple(maps)

@@ -75,6 +75,8 @@ class MixedResolutionEncoder(BaseModule):
             code. The latter is for parity with that code and its weights only: it is
             slower, an image's result depends on the others in its batch, and the levels'
             rows come in the published order instead of raster order.
+        scored: have score predictors. Pre-training on images does without (ARTA 4.2); the
+            policy must then be one that looks at no scores, such as ``RandomAllocation``.
         drop_path_rate: largest stochastic depth probability; it grows linearly over
             all blocks, in the order in which they run.
         with_cp: recompute blocks in the backward pass to save memory.
@@ -99,6 +101,7 @@ class MixedResolutionEncoder(BaseModule):
         coarse_block: str = 'vit',
         mixed_block: str = 'cluster',
         tie_order: str = 'raster',
+        scored: bool = True,
         drop_path_rate: float = 0.3,
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
@@ -113,9 +116,14 @@ class MixedResolutionEncoder(BaseModule):
             if value not in known:
                 raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
         self.arch = resolve_arch(arch, self.archs)
-        self.straight_through = straight_through
+        self.straight_through = straight_through and scored
         self.policy = build_policy(self.default_allocation if allocation is None else allocation)
         self.policy.check_rounds(_ROUNDS)
+        if not scored and self.policy.uses_scores:
+            raise ValueError(
+                'scored=False leaves no scores to select by: allocation must be RandomAllocation '
+                f'or FullAllocation, found {self.policy}'
+            )
         self.tie_order = tie_order
         if tie_order == 'published':
             self._check_published_order(mixed_block)
@@ -147,6 +155,7 @@ class MixedResolutionEncoder(BaseModule):
                 use_image,
                 use_parent,
                 image_hidden,
+                scored,
             )
             for r in range(_ROUNDS)
         )

@@ -57,11 +57,13 @@ class AllocationPolicy(ABC):
         caps: largest share of the candidates that a round refines in training, one per round;
             None if nothing limits it. Operations are counted at these shares.
         scheduled: whether it wants to know how far training is, see :meth:`set_progress`.
+        uses_scores: whether scores decide. Encoders without score predictors take no others.
     """
 
     parts: tuple[AllocationPolicy, ...] = ()
     caps: tuple[float, ...] | None = None
     scheduled: bool = False
+    uses_scores: bool = True
 
     @abstractmethod
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:

@@ -56,6 +56,7 @@ class TrainTestAllocation(AllocationPolicy):
         self.train = build_policy(train)
         self.test = build_policy(test)
         self.parts = (self.train, self.test)
+        self.uses_scores = any(part.uses_scores for part in self.parts)
 
     def reconsiders(self, training: bool) -> bool:
         """What the policy of the mode says."""
@@ -87,6 +88,7 @@ class ReconsideringAllocation(AllocationPolicy):
     def __init__(self, policy: Mapping[str, Any] | AllocationPolicy) -> None:
         self.policy = build_policy(policy)
         self.parts = (self.policy,)
+        self.uses_scores = self.policy.uses_scores
 
     def reconsiders(self, training: bool) -> bool:
         """Yes."""

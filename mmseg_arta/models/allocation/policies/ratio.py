@@ -99,6 +99,8 @@ class FixedRatioAllocation(AllocationPolicy):
 class FullAllocation(AllocationPolicy):
     """Every token in every round: dense grids of all patch sizes (DUPS table 4, ARTA 4.3.1)."""
 
+    uses_scores = False
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         return torch.ones_like(candidates.scores, dtype=torch.bool)
 

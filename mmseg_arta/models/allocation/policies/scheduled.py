@@ -26,6 +26,7 @@ class RandomAllocation(AllocationPolicy):
     """
 
     scheduled = True
+    uses_scores = False
 
     def __init__(
         self, schedule: Sequence[float] = (1.0, 0.5), inference: float | None = None

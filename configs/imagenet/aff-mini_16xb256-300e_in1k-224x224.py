@@ -1,0 +1,7 @@
+# AutoFocusFormer-Mini on ImageNet-1K, keeping a quarter of the tokens per stage.
+_base_ = [
+    '../_base_/imagenet/aff-mini.py',
+    '../_base_/imagenet/in1k_224x224.py',
+    '../_base_/imagenet/aff_300e.py',
+]
+train_dataloader = dict(batch_size=256)

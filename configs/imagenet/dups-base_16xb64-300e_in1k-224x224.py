@@ -1,0 +1,11 @@
+# DUPS-Base on ImageNet-1K.
+_base_ = [
+    '../_base_/imagenet/arta-tiny.py',
+    '../_base_/imagenet/in1k_224x224.py',
+    '../_base_/imagenet/adamw_300e.py',
+]
+train_dataloader = dict(batch_size=64)
+model = dict(
+    backbone=dict(type='DUPS', arch='base', drop_path_rate=0.5),
+    head=dict(in_channels=768),
+)
