@@ -19,6 +19,12 @@ from .clustering import (
     PublishedClustering,
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
+from .global_attention import (
+    SelfAttention,
+    ViTBlock,
+    packed_self_attention,
+    split_images,
+)
 from .low_resolution import (
     LowResolutionBlock,
     LowResolutionSelfAttention,
@@ -26,8 +32,6 @@ from .low_resolution import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .packed_attention import packed_self_attention, split_images
-from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
 from .point_conv import PointConv
 from .point_deform import (
@@ -39,7 +43,6 @@ from .point_deform import (
 )
 from .positions import fit_positions, resize_positions, sine_position
 from .swin_block import SwinBlock, WindowAttention
-from .vit_block import SelfAttention, ViTBlock
 
 __all__ = [
     'CLUSTERINGS',
@@ -59,7 +62,6 @@ __all__ = [
     'MapLayerNorm',
     'Mlp',
     'OncePerLevels',
-    'PackedViTBlock',
     'PointConv',
     'PointDeformAttention',
     'PointDeformBlock',
