@@ -9,8 +9,14 @@ import torch
 from mmengine.config import Config, DictAction
 from torch import nn
 
-from mmseg_arta.models import EfficientNetLite0, LRFormer
+from mmseg_arta.models import ARTA, AFFSwin, AutoFocusFormer, EfficientNetLite0, LRFormer
 from mmseg_arta.models.backbones.pretrained import is_pretrained, load_pretrained
+
+AFF = dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), mlp_ratio=2.0)
+MIXED = dict(
+    dims=(32, 16, 8, 8), allocation_depths=(1, 1, 1), refinement_depths=(1, 1, 1, 1),
+    num_heads=(1, 1, 1, 1),
+)  # fmt: skip
 
 
 class Model(nn.Module):
@@ -165,3 +171,29 @@ def test_features_of_the_policy_network_take_a_classifier(tmp_path):
     del weights['blocks.0.0.bn2.weight']
     with pytest.raises(ValueError, match=r'blocks\.0\.0\.bn2\.weight.*efficientnet_lite0'):
         EfficientNetLite0(saved(tmp_path, weights)).init_weights()
+
+
+FAMILIES = {
+    'aff': (AutoFocusFormer, AFF, ('stages.0.norm', 'stages.1.norm', 'stages.2.norm')),
+    'swin': (AFFSwin, AFF, ('norms.0', 'norms.1', 'norms.2')),
+    'arta': (ARTA, MIXED, ('.score.',)),
+    'arta, published': (ARTA, MIXED, ('.score.', '.image_mlp.')),
+}
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_a_classifier_starts_a_segmentation_backbone(name, tmp_path):
+    family, arch, absent = FAMILIES[name]
+    source = family(arch).state_dict()
+    content = below('backbone.', without(source, *absent)) | {'head.fc.weight': torch.zeros(1)}
+    init_cfg = saved(tmp_path, content) | dict(prefix='backbone.')
+    model = family(arch, init_cfg=init_cfg)
+    model.init_weights()
+    loaded = [key for key, value in model.state_dict().items() if f'backbone.{key}' in content]
+    assert 0 < len(loaded) < len(source)
+    for key in loaded:
+        assert torch.equal(model.state_dict()[key], source[key]), key
+    removed = next(key for key in content if '.mlp.fc1.weight' in key)
+    init_cfg = saved(tmp_path, without(content, removed)) | dict(prefix='backbone.')
+    with pytest.raises(ValueError, match=r'1 keys missing .*mlp\.fc1\.weight'):
+        family(arch, init_cfg=init_cfg).init_weights()

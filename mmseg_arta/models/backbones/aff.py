@@ -18,6 +18,7 @@ from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample
 from .arch import resolve_arch
+from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
 
@@ -222,7 +223,8 @@ class AutoFocusFormer(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         out_stages: stages whose tokens are handed out, 0 the finest, ascending.
         with_cp: recompute blocks in the backward pass to save memory.
-        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error, but for norms of stages.
 
     Raises:
         ValueError: for an unknown option or one out of range.
@@ -311,7 +313,11 @@ class AutoFocusFormer(BaseModule):
 
     def init_weights(self) -> None:
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
-        if self.init_cfg:
+        if is_pretrained(self.init_cfg):
+            # A classifier has the norm of the stage that it hands out, and no other.
+            norms = (r'stages\.\d\.norm\.',)
+            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+        elif self.init_cfg:
             super().init_weights()
         else:
             init_linear_layers(self)

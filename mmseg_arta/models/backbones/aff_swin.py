@@ -14,6 +14,7 @@ from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, init_linear_layers
 from .aff_downsampling import PatchMerging
 from .arch import resolve_arch
+from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
 
@@ -30,7 +31,8 @@ class AFFSwin(BaseModule):
             :class:`~mmseg_arta.models.backbones.aff.AFFArch`.
         window_size: side of a window in tokens.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
-        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error, but for norms of stages.
 
     Raises:
         ValueError: for an unknown ``arch``.
@@ -72,7 +74,11 @@ class AFFSwin(BaseModule):
 
     def init_weights(self) -> None:
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
-        if self.init_cfg:
+        if is_pretrained(self.init_cfg):
+            # A classifier need not have the norms of stages that it does not hand out.
+            norms = (r'norms\.\d\.',)
+            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+        elif self.init_cfg:
             super().init_weights()
         else:
             init_linear_layers(self)
