@@ -41,7 +41,7 @@ GROUPS = (2, 4, 8, 16)
 def build(arch: str, size: int, classes: int, after: int, merge: bool, halt: bool) -> nn.Module:
     """A segmentor of the four kinds, in eval mode."""
     dim, channels, heads = WIDTHS[arch]
-    depth = VIT_ARCHS[arch]['num_layers']
+    depth = VIT_ARCHS[arch].num_layers
     head = dict(
         in_channels=dim,
         channels=channels,

@@ -178,8 +178,7 @@ def reduce_mask2former(config: dict[str, Any]) -> dict[str, Any]:
 @reduces('StepViT')
 def reduce_step_vit(config: dict[str, Any]) -> dict[str, Any]:
     """One block per output, halting point and change of resolution, and one behind the last."""
-    arch = config.get('arch', 'base')
-    arch = dict(VIT_ARCHS[arch] if isinstance(arch, str) else arch)
+    arch = asdict(resolve_arch(config.get('arch', 'base'), VIT_ARCHS))
     halting, shrink = config.get('halting'), config.get('shrink_at')
     if halting:
         arch['num_layers'] = len(halting['after']) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from mmseg_arta.analysis.reduced import reduced_model
 from mmseg_arta.models import AutoFocusFormer, TokensToMaps
 from mmseg_arta.models.decode_heads.mask2former.mask_features import central_cells
 from mmseg_arta.pretrain.aff import AutoFocusFormer as ImageBackbone
+from mmseg_arta.structures import Neighborhood
 from tests.helpers import raster_order, take
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +101,22 @@ def test_tie_order_decides_nothing_where_all_attend_to_all():
         assert torch.equal(take(other.xy.view(2, -1, 2), order).flatten(0, 1), one.xy)
         found = take(other.feats.unflatten(0, (2, -1)), order).flatten(0, 1)
         torch.testing.assert_close(found, one.feats, atol=1e-4, rtol=1e-4)
+
+
+def test_clusters_are_freed_with_the_pass():
+    model = small().eval()
+
+    def alive():
+        return sum(isinstance(found, Neighborhood) for found in gc.get_objects())
+
+    gc.collect()
+    gc.disable()  # what only a search for cycles would free counts as alive
+    try:
+        before = alive()
+        model(torch.randn(1, 3, 32, 32))
+        assert alive() == before
+    finally:
+        gc.enable()
 
 
 def test_reserved_tokens_survive_to_the_last_stage():
@@ -292,6 +310,6 @@ def test_classifiers_attend_globally_in_the_last_stage():
     level = model(torch.randn(1, 3, 224, 224))[0]
     assert level.shape[2] == 49
     tokens = AutoFocusFormer.forward(model, torch.randn(1, 3, 224, 224)).levels[0]
-    assert model.stages[3].neighborhood(tokens, (56, 56)).neighbors.shape[1] == 7
+    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 7
     model.stages[3].neighborhood_size = 48
-    assert model.stages[3].neighborhood(tokens, (56, 56)).neighbors.shape[1] == 6
+    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 6

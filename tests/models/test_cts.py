@@ -14,10 +14,9 @@ from mmseg.structures import SegDataSample
 from mmseg_arta.checkpoints.segvit import convert_cts_policy
 from mmseg_arta.engine import GroupPolicyMetric
 from mmseg_arta.models import GroupPolicyHead, GroupPolicyNet, StepViT, TopGroupMerging
-from mmseg_arta.models.backbones.vit_embed import embed_supertokens
 from mmseg_arta.models.decode_heads import group_targets
 from mmseg_arta.models.decode_heads.atm import AttentionToMask
-from mmseg_arta.models.token_reduction import TokenLayout
+from mmseg_arta.models.token_reduction import TokenLayout, embed_supertokens
 from tests.helpers import load_fixture
 
 TINY = dict(embed_dims=32, num_layers=3, num_heads=2)

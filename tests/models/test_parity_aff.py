@@ -158,7 +158,8 @@ def test_backbone(size):
 def test_our_clusters_are_the_published_ones_but_for_ties():
     case = fixture('backbone')['cases']['112x76']
     model = build(case)
-    hood = model.stages[0].neighborhood(model(case['x']).levels[-1], (28, 19))
+    tokens = model(case['x']).levels[-1]
+    hood = model.stages[0].clustering(tokens, (28, 19)).neighborhood([tokens])
     same = (hood.xy == case['res2_pos'][0]).all(1)
     assert same.float().mean() > 0.6
     # In the others places are exchanged inside a cell of anchors only.

@@ -12,8 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_arta.models import StepViT, ThresholdMerging
-from mmseg_arta.models.backbones.vit_embed import embed_supertokens
-from mmseg_arta.models.token_reduction import TokenLayout
+from mmseg_arta.models.token_reduction import TokenLayout, embed_supertokens
 from tests.helpers import DATA
 
 TINY = dict(embed_dims=16, num_layers=3, num_heads=2)

@@ -12,11 +12,13 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...ops import build_neighborhood, published_neighborhood
+from ...ops import published_neighborhood
 from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
-from ..layers import ClusterBlock, for_convolutions
+from ..layers import ClusterBlock, Clustering, for_convolutions
+from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
 from .arch import resolve_arch
+from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
 
@@ -97,6 +99,31 @@ class StridedPatchEmbed(nn.Module):
         return self.norm(maps.permute(0, 2, 3, 1))
 
 
+class PublishedStageClustering(Clustering):
+    """Clusters as the published code makes them: by its float32 key and an unstable sort.
+
+    As it does, a stage hands out its tokens in the order of their clusters.
+    """
+
+    def arrange(self, levels: Sequence[TokenSet]) -> list[TokenSet]:
+        """The stage's tokens in cluster order."""
+        neighborhood = self.neighborhood(levels)
+        return [
+            replace(level, feats=neighborhood.to_clusters(level.feats), xy=neighborhood.xy)
+            for level in levels
+        ]
+
+    def _cluster(self, levels: Sequence[TokenSet]) -> Neighborhood:
+        return published_neighborhood(*laid_end_to_end(levels), *self._sizes())
+
+
+#: Who decides between tokens of a stage that clustering holds equal, by name.
+STAGE_CLUSTERINGS: dict[str, type[Clustering]] = {
+    'raster': Clustering,
+    'published': PublishedStageClustering,
+}
+
+
 class AFFStage(nn.Module):
     """Blocks of one stage and the norm of what it hands out (AFF 3).
 
@@ -143,32 +170,25 @@ class AFFStage(nn.Module):
             features ``(T, C)`` in cluster order, for the next stage; the tokens with their
             normed features, to be handed out; their neighbourhoods.
         """
-        neighborhood = self.neighborhood(tokens, grid)
+        clustering = self.clustering(tokens, grid)
+        neighborhood = clustering.neighborhood([tokens])
         x = neighborhood.to_clusters(tokens.feats)
         for block in self.blocks:
             if self.with_cp and self.training and x.requires_grad:
                 x = checkpoint(block, x, neighborhood, use_reentrant=False)
             else:
                 x = block(x, neighborhood)
-        return x, self._hand_out(tokens, self.norm(x), neighborhood), neighborhood
+        out = tokens.with_feats(neighborhood.to_tokens(self.norm(x)))
+        return x, clustering.arrange([out])[0], neighborhood
 
-    def neighborhood(self, tokens: TokenSet, grid: tuple[int, int]) -> Neighborhood:
-        """Clusters of the tokens and everyone's nearest ones."""
+    def clustering(self, tokens: TokenSet, grid: tuple[int, int]) -> Clustering:
+        """Clusters of the stage's tokens, and everyone's nearest ones; all of them if few."""
         count, size = tokens.lengths[0], self.cluster_size
         near = max(round(self.neighborhood_size / size), 1)
         if count <= self.neighborhood_size:
             near = -(-count // size)
-        build = published_neighborhood if self.tie_order == 'published' else build_neighborhood
-        counts = tokens.offsets.diff()
-        return build(tokens.xy, tokens.batch_index(), counts, tokens.lengths, grid, size, near)
-
-    def _hand_out(self, tokens: TokenSet, feats: Tensor, neighborhood: Neighborhood) -> TokenSet:
-        """The tokens with features that are in cluster order, where the published code leaves
-        them; in raster order otherwise.
-        """
-        if self.tie_order == 'published':
-            return replace(tokens, feats=feats, xy=neighborhood.xy)
-        return tokens.with_feats(neighborhood.to_tokens(feats))
+        canvas = (grid[0] * FINEST_PATCH, grid[1] * FINEST_PATCH)
+        return STAGE_CLUSTERINGS[self.tie_order](canvas, size, near)
 
 
 @MODELS.register_module()
@@ -203,7 +223,8 @@ class AutoFocusFormer(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         out_stages: stages whose tokens are handed out, 0 the finest, ascending.
         with_cp: recompute blocks in the backward pass to save memory.
-        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error, but for norms of stages.
 
     Raises:
         ValueError: for an unknown option or one out of range.
@@ -234,7 +255,7 @@ class AutoFocusFormer(BaseModule):
             raise ValueError(f"downsample must be 'adaptive' or 'grid', found {downsample!r}")
         if not 0.0 < downsample_rate <= 1.0:
             raise ValueError(f'downsample_rate must be a share in (0, 1], found {downsample_rate}')
-        if tie_order not in ('raster', 'published'):
+        if tie_order not in STAGE_CLUSTERINGS:
             raise ValueError(f"tie_order must be 'raster' or 'published', found {tie_order!r}")
         self.out_stages = check_out_stages(out_stages)
         dims, depths = self.arch.dims, self.arch.depths
@@ -285,7 +306,11 @@ class AutoFocusFormer(BaseModule):
 
     def init_weights(self) -> None:
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
-        if self.init_cfg:
+        if is_pretrained(self.init_cfg):
+            # A classifier has the norm of the stage that it hands out, and no other.
+            norms = (r'stages\.\d\.norm\.',)
+            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+        elif self.init_cfg:
             super().init_weights()
         else:
             init_linear_layers(self)

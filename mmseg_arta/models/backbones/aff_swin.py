@@ -14,6 +14,7 @@ from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
 from .aff_downsampling import PatchMerging
 from .arch import resolve_arch
+from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
 
@@ -32,7 +33,8 @@ class AFFSwin(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         out_stages: stages whose maps are handed out, 0 the finest, ascending; only they have a
             norm.
-        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error, but for norms of stages.
 
     Raises:
         ValueError: for an unknown ``arch`` or bad ``out_stages``.
@@ -79,7 +81,11 @@ class AFFSwin(BaseModule):
 
     def init_weights(self) -> None:
         """Linear layers: truncated normal of std 0.02; convolutions as PyTorch starts them."""
-        if self.init_cfg:
+        if is_pretrained(self.init_cfg):
+            # A classifier need not have the norms of stages that it does not hand out.
+            norms = (r'norms\.\d\.',)
+            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+        elif self.init_cfg:
             super().init_weights()
         else:
             init_linear_layers(self)

@@ -15,7 +15,6 @@ from ..layers import (
     ConvNeXtV2Block,
     EncoderLayout,
     GlobalBlock,
-    ImageRows,
     PointDeformBlock,
     SwinBlock,
     TokenPlaces,
@@ -123,8 +122,12 @@ class GlobalRound(EncoderRound):
     """Global attention of all tokens of an image, for few tokens (ARTA table 5)."""
 
     def mix(self, x: Tensor, levels: Sequence[TokenSet], layout: EncoderLayout) -> Tensor:
-        images = ImageRows(levels)
-        return images.to_rows(self.run_blocks(images.to_sequences(x), images.valid))
+        batch = torch.cat([level.batch_index() for level in levels])
+        # Levels lie end to end; attention takes one image after the other.
+        batch, order = torch.sort(batch, stable=True)
+        lengths = tuple(map(sum, zip(*(level.lengths for level in levels), strict=True)))
+        rows = self.run_blocks(x.index_select(0, order), batch, lengths)
+        return torch.empty_like(rows).index_copy(0, order, rows)
 
 
 class DeformRound(EncoderRound):

@@ -31,10 +31,14 @@ from ..layers import (
 )
 from .arch import MixedEncoderArch, resolve_arch
 from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
+from .pretrained import is_pretrained, load_pretrained
 
 _PATCH_EMBEDS = {'conv': ConvPatchEmbed, 'kernel': KernelPatchEmbed}
 _COARSEST_PATCH = 32
 _ROUNDS = 3
+# ImageNet weights have no score predictors, and published ones another image MLP, which the
+# converter leaves out.
+_NOT_PRETRAINED = (r'allocators\.\d\.score\.', r'allocators\.\d\.embed\.(image|parent)_')
 
 
 class MixedResolutionEncoder(BaseModule):
@@ -80,7 +84,9 @@ class MixedResolutionEncoder(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over
             all blocks, in the order in which they run.
         with_cp: recompute blocks in the backward pass to save memory.
-        init_cfg: as in every mmengine module, e.g. ``dict(type='Pretrained', ...)``.
+        init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
+            checkpoint that does not fit is an error, but for score predictors and image MLPs,
+            which it need not hold.
 
     Raises:
         ValueError: for an unknown option, or a policy that is not set up for three rounds.
@@ -182,9 +188,10 @@ class MixedResolutionEncoder(BaseModule):
 
     def init_weights(self) -> None:
         """At random, see :func:`init_mixed_encoder`, and then from ``init_cfg``."""
-        # Checkpoints need not hold everything: ImageNet weights have no score predictors.
         init_mixed_encoder(self)
-        if self.init_cfg:
+        if is_pretrained(self.init_cfg):
+            load_pretrained(self, self.init_cfg, new=_NOT_PRETRAINED)
+        elif self.init_cfg:
             super().init_weights()
         self._is_init = True
 

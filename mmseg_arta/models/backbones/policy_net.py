@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import for_convolutions
-from .pretrained import load_exactly
+from .pretrained import load_pretrained
 
 # repeats, kernel, stride, expansion, channels
 _STAGES = (
@@ -31,7 +30,17 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 # timm's layers behind the features; a classification checkpoint has them.
-_HEAD = ('conv_head.', 'bn2.', 'classifier.')
+_HEAD = (r'conv_head\.', r'bn2\.', r'classifier\.')
+# What to do without weights of the features, and of a whole policy network.
+_FEATURES_WAYS_ON = (
+    "Either save timm's efficientnet_lite0 there as a state dict, or train from scratch on purpose "
+    '(--cfg-options model.backbone.init_cfg=None).'
+)
+_POLICY_WAYS_ON = (
+    'Either train the policy network first (configs/cts/*-policy_*.py) or convert a published one '
+    '(tools/model_converters/convert_checkpoint.py), or leave its weights to a checkpoint of the '
+    'whole model (--cfg-options model.backbone.policy_net.init_cfg=None).'
+)
 
 
 def _conv(
@@ -109,14 +118,7 @@ class EfficientNetLite0(BaseModule):
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight, mode='fan_out')
             return
-        source = self.init_cfg['checkpoint']
-        loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-        weights = {
-            key: value
-            for key, value in loaded.get('state_dict', loaded).items()
-            if not key.startswith(_HEAD)
-        }
-        load_exactly(self, weights, source)
+        load_pretrained(self, self.init_cfg, unused=_HEAD, ways_on=_FEATURES_WAYS_ON)
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """``(B, 3, H, W)`` to a single map ``(B, 320, H / 32, W / 32)``, sides rounded up."""
@@ -189,9 +191,7 @@ class GroupPolicyNet(BaseModule):
                 level=logging.WARNING,
             )
             return
-        source = self.init_cfg['checkpoint']
-        loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-        load_exactly(self, loaded.get('state_dict', loaded), source)
+        load_pretrained(self, self.init_cfg, ways_on=_POLICY_WAYS_ON)
 
     @torch.no_grad()
     def scores(self, image: Tensor, grid: tuple[int, int], patch_size: int) -> dict[int, Tensor]:

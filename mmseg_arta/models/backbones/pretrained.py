@@ -1,87 +1,146 @@
-"""Loading pre-trained weights of a backbone, strictly."""
+"""Pre-trained weights: ``init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)``.
+
+The stock loader takes what fits, skips the rest and only logs it, so a file of another layout
+leaves a model at random weights. Here a file fits, apart from what a backbone names, or training
+stops before its first iteration. Training from scratch on purpose is ``init_cfg=None``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+#: What to do about weights that are not there or do not fit, unless a module knows better.
+CONVERT_OR_SCRATCH = (
+    'Either bring published weights to this layout (tools/model_converters/convert_checkpoint.py), '
+    'or train from scratch on purpose (--cfg-options model.backbone.init_cfg=None).'
+)
+
+_OPTIONS = ('type', 'checkpoint', 'prefix', 'map_location')
+# How many keys of a kind a message names.
+_SHOWN = 5
+
 
 def is_pretrained(init_cfg: Any) -> bool:
-    """Whether ``init_cfg`` asks for a checkpoint."""
-    return isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'
+    """Whether ``init_cfg`` asks for a checkpoint.
+
+    Raises:
+        ValueError: for a checkpoint in a list, which the stock loader would take in part.
+    """
+    if isinstance(init_cfg, Mapping):
+        return init_cfg.get('type') == 'Pretrained'
+    if isinstance(init_cfg, Sequence) and any(is_pretrained(item) for item in init_cfg):
+        raise ValueError(
+            f"init_cfg: one of type 'Pretrained' must stand alone, found a list {list(init_cfg)}"
+        )
+    return False
 
 
-def load_pretrained(module: nn.Module, init_cfg: Mapping[str, Any]) -> None:
-    """Load ``dict(type='Pretrained', checkpoint=..., prefix=...)``, whole or not at all.
-
-    The stock loader skips what does not fit and only logs it, so a checkpoint of another layout
-    would leave the model untrained.
+def load_pretrained(
+    module: nn.Module,
+    init_cfg: Mapping[str, Any],
+    new: Sequence[str] = (),
+    unused: Sequence[str] = (),
+    adapt: Callable[[dict[str, Tensor]], None] | None = None,
+    ways_on: str = CONVERT_OR_SCRATCH,
+) -> None:
+    """Load the weights that ``init_cfg`` names, whole or not at all.
 
     Args:
-        module: takes every weight below the prefix.
-        init_cfg: the checkpoint's path or address; ``prefix`` ('' unless given) is where
-            the module's keys are, as ``'backbone.'`` in a segmentor's checkpoint.
+        module: to be filled.
+        init_cfg: ``checkpoint``, a path or address; ``prefix`` ('' unless given), where in the
+            file the module's keys are, as ``'backbone.'`` in a segmentor or classifier, whose
+            other keys are left alone; ``map_location``.
+        new: regular expressions for the start of the module's keys that a file need not hold, such
+            as parts that pre-training does not have. They keep the values they have, and are
+            logged.
+        unused: likewise for keys below the prefix that the module has no place for, such as a
+            classifier's head. They are left out, and logged.
+        adapt: brings the weights below the prefix to the module's sizes, in place; for instance
+            position embeddings to its grid.
+        ways_on: what to do about a file that is missing or does not fit, for the error.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if ``init_cfg`` has other keys, or keys or shapes do not fit.
+        ValueError: if ``init_cfg`` has other keys, or keys or shapes do not fit: naming the file,
+            what was expected, what was found, and the ways on.
     """
     name = type(module).__name__
-    unknown = sorted(set(init_cfg) - {'type', 'checkpoint', 'prefix', 'map_location'})
-    if unknown or not init_cfg.get('checkpoint'):
+    if not is_pretrained(init_cfg):
+        raise ValueError(f"{name}.init_cfg must be of type 'Pretrained', found {init_cfg}")
+    if set(init_cfg) - set(_OPTIONS) or not init_cfg.get('checkpoint'):
         raise ValueError(
             f'{name}.init_cfg takes checkpoint, prefix and map_location, found {dict(init_cfg)}'
         )
     path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
-    loaded = CheckpointLoader.load_checkpoint(path, init_cfg.get('map_location', 'cpu'))
-    loaded = loaded.get('state_dict', loaded)
-    weights = {key[len(prefix) :]: v for key, v in loaded.items() if key.startswith(prefix)}
-    own = module.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    unexpected = sorted(weights.keys() - own.keys())
-    shapes = [
-        f'{key}: {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}'
-        for key in own.keys() & weights.keys()
-        if weights[key].shape != own[key].shape
-    ]
-    if missing or unexpected or shapes:
-        raise ValueError(
-            f'{path} does not fit {name} (prefix={prefix!r}): {len(missing)} keys missing '
-            f'{missing[:5]}, {len(unexpected)} unexpected {unexpected[:5]}, {len(shapes)} of '
-            f'another shape {sorted(shapes)[:5]}. Published weights are brought to this layout '
-            f'by tools/model_converters/convert_checkpoint.py.'
-        )
-    module.load_state_dict(weights, strict=True)
-
-
-def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights that must fit in every name and shape.
-
-    Args:
-        module: to be filled.
-        weights: its state dict.
-        source: the checkpoint's name, for the message.
-
-    Raises:
-        ValueError: naming what does not fit.
-    """
+    content = _read(path, init_cfg.get('map_location', 'cpu'), name, ways_on)
+    weights = {key[len(prefix) :]: v for key, v in content.items() if key.startswith(prefix)}
+    if adapt is not None:
+        adapt(weights)
     own = module.state_dict()
     # Counters that no computation in eval mode reads; older files lack them.
-    counters = {key for key in own if key.endswith('num_batches_tracked')}
-    missing = sorted(own.keys() - weights.keys() - counters)
-    unknown = sorted(weights.keys() - own.keys())
-    other = [
-        f'{key} is {tuple(weights[key].shape)}, expected {tuple(own[key].shape)}'
-        for key in sorted(own.keys() & weights.keys())
-        if own[key].shape != weights[key].shape
+    absent = [key for key in own if key not in weights and not key.endswith('num_batches_tracked')]
+    surplus = [key for key in weights if key not in own]
+    kept, left_out = _starting(absent, new), _starting(surplus, unused)
+    missing = sorted(set(absent) - set(kept))
+    unexpected = sorted(set(surplus) - set(left_out))
+    shared = own.keys() & weights.keys()
+    shapes = [
+        f'{key}: {_shape(weights[key])} instead of {_shape(own[key])}'
+        for key in sorted(shared)
+        if _shape(weights[key]) != _shape(own[key])
     ]
-    if missing or unknown or other:
+    # Without any shared key this would be training from scratch, whatever a file need not hold.
+    if missing or unexpected or shapes or not shared:
         raise ValueError(
-            f'{source} does not fit {type(module).__name__}: '
-            f'missing {missing[:10]} ({len(missing)}), not expected {unknown[:10]} '
-            f'({len(unknown)}), other shapes {other[:10]} ({len(other)})'
+            f'{path} does not fit {name} (prefix={prefix!r}): {len(missing)} keys missing '
+            f'{missing[:_SHOWN]}, {len(unexpected)} unexpected {unexpected[:_SHOWN]}, '
+            f'{len(shapes)} of another shape {shapes[:_SHOWN]}. Expected {len(own)} keys such as '
+            f'{list(own)[:_SHOWN]}, found {len(content)} such as {list(content)[:_SHOWN]}'
+            f'{_other_prefix(own, content, prefix)}. {ways_on}'
         )
-    module.load_state_dict(dict(weights), strict=False)
+    module.load_state_dict({key: weights[key] for key in shared}, strict=False)
+    for keys, what in ((kept, 'are not there: initialised without'), (left_out, 'are unused')):
+        if keys:
+            print_log(f'{name}: of {path}, {len(keys)} keys {what}: {keys}', logger='current')
+
+
+def _read(path: str, map_location: Any, name: str, ways_on: str) -> Mapping[str, Any]:
+    """The weights in a checkpoint, wrapped in a ``state_dict`` or not."""
+    try:
+        content = CheckpointLoader.load_checkpoint(path, map_location)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'{path}, the pre-trained weights of {name}, does not exist. {ways_on}'
+        ) from error
+    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(weights, Mapping):
+        raise ValueError(
+            f'{path} does not fit {name}: expected weights by key, found '
+            f'{type(weights).__name__}. {ways_on}'
+        )
+    return weights
+
+
+def _starting(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """The keys that start with one of the regular expressions."""
+    return [key for key in keys if any(re.match(pattern, key) for pattern in patterns)]
+
+
+def _shape(value: Any) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _other_prefix(own: Iterable[str], content: Iterable[str], prefix: str) -> str:
+    """For the error: another prefix below which the file has the module's first key."""
+    first = next(iter(own))
+    for key in content:
+        found = key.removesuffix(first)
+        if found not in (key, prefix):
+            return f'; prefix={found!r} may be meant'
+    return ''

@@ -3,36 +3,165 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...structures import offsets_from_lengths
-from ..layers import PackedViTBlock, fit_positions, resize_positions
+from ..layers import DropPath, fit_positions, packed_self_attention, resize_positions
 from ..token_reduction import (
     ActiveTokens,
+    HaltingPoints,
     MergingPolicy,
     ReducedTokens,
     TokenLayout,
+    embed_supertokens,
     true_rows,
 )
-from .halting import HaltingPoints
-from .vit_embed import embed_supertokens
+from .arch import resolve_arch
+from .pretrained import load_pretrained
 
-# Parameters of the transformer itself, without policy network and heads.
-_OWN = ('pos_embed', 'patch_embed.', 'layers.')
 
-VIT_ARCHS: dict[str, dict[str, int]] = {
-    'base': dict(embed_dims=768, num_layers=12, num_heads=12),
-    'large': dict(embed_dims=1024, num_layers=24, num_heads=16),
-}
+@dataclass(frozen=True)
+class ViTArch:
+    """Shape of a plain Vision Transformer (STEP 4.1).
+
+    Attributes:
+        embed_dims: channels.
+        num_layers: blocks.
+        num_heads: attention heads.
+    """
+
+    embed_dims: int
+    num_layers: int
+    num_heads: int
+
+    def __post_init__(self) -> None:
+        for name in ('embed_dims', 'num_layers', 'num_heads'):
+            value = getattr(self, name)
+            if int(value) != value or value < 1:
+                raise ValueError(f'arch: {name} must be a positive integer, found {value!r}')
+        if self.embed_dims % self.num_heads:
+            raise ValueError(
+                f'arch: embed_dims must be divisible by num_heads, found {self.embed_dims} '
+                f'channels and {self.num_heads} heads'
+            )
+
+
+VIT_ARCHS = {'base': ViTArch(768, 12, 12), 'large': ViTArch(1024, 24, 16)}
+
+
+class PackedSelfAttention(nn.Module):
+    """Self-attention within every image of a packed batch.
+
+    Args:
+        dim: channels.
+        num_heads: heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        # Weights only: its own forward would compute an attention matrix.
+        self.attn = nn.MultiheadAttention(dim, num_heads)
+
+    def forward(self, x: Tensor, lengths: tuple[int, ...]) -> Tensor:
+        """``x (T, C)`` packed tokens, ``lengths`` tokens per image; to ``(T, C)``."""
+        qkv = F.linear(x, self.attn.in_proj_weight, self.attn.in_proj_bias)
+        mixed = packed_self_attention(qkv, self.attn.num_heads, lengths)
+        return F.linear(mixed, self.attn.out_proj.weight, self.attn.out_proj.bias)
+
+    def from_queries(self, queries: Tensor, x: Tensor) -> Tensor:
+        """Attend from ``queries (B, M, C)`` to ``x (B, N, C)``; to ``(B, M, C)``."""
+        dim, heads = x.shape[2], self.attn.num_heads
+        weight_q, weight_kv = self.attn.in_proj_weight.tensor_split([dim])
+        bias_q, bias_kv = self.attn.in_proj_bias.tensor_split([dim])
+        q = F.linear(queries, weight_q, bias_q)
+        k, v = F.linear(x, weight_kv, bias_kv).chunk(2, -1)
+        q, k, v = (rows.unflatten(2, (heads, -1)).transpose(1, 2) for rows in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return F.linear(mixed, self.attn.out_proj.weight, self.attn.out_proj.bias)
+
+
+class FeedForward(nn.Module):
+    """Linear - GELU - Linear, named as in the stock ``VisionTransformer``.
+
+    Args:
+        dim: channels.
+        hidden: hidden channels.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        fc1 = nn.Sequential(nn.Linear(dim, hidden), nn.GELU())
+        self.layers = nn.Sequential(fc1, nn.Linear(hidden, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class PackedViTBlock(nn.Module):
+    """Pre-norm block: self-attention within an image, then a feed-forward network.
+
+    Modules are named as in the stock ``VisionTransformer``, so its checkpoints load as they are.
+
+    Args:
+        dim: channels.
+        num_heads: attention heads.
+        mlp_ratio: hidden over input channels of the feed-forward network.
+        drop_path: stochastic depth probability of the feed-forward branch, per image. As in the
+            stock backbone, attention has none.
+        norm_eps: epsilon of the layer norms.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.ln1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = PackedSelfAttention(dim, num_heads)
+        self.ln2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.ffn = FeedForward(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, lengths: tuple[int, ...], batch: Tensor | None = None) -> Tensor:
+        """Mix the tokens of every image.
+
+        Args:
+            x: ``(T, C)`` packed tokens.
+            lengths: tokens per image.
+            batch: ``(T,)`` image of every token; needed in training with stochastic depth.
+
+        Returns:
+            ``(T, C)``.
+        """
+        x = x + self.attn(self.ln1(x), lengths)
+        return x + self.drop_path(self.ffn(self.ln2(x)), batch, len(lengths))
+
+    def downsample(self, x: Tensor, kept: Tensor) -> Tensor:
+        """Attend from a subset of the tokens to all, and go on with it (SegViT 3.5).
+
+        Args:
+            x: ``(B, N, C)`` tokens, equally many in every image.
+            kept: ``(M,)`` int64 positions within an image of the tokens that go on.
+
+        Returns:
+            ``(B, M, C)``.
+        """
+        normed = self.ln1(x)
+        queries = normed.index_select(1, kept)
+        x = x.index_select(1, kept) + self.attn.from_queries(queries, normed)
+        return x + self.drop_path(self.ffn(self.ln2(x)))
 
 
 @MODELS.register_module()
@@ -47,7 +176,7 @@ class StepViT(BaseModule):
     host reads token counts once after threshold merging and once per halting point.
 
     Args:
-        arch: 'base', 'large' or a dict of ``embed_dims``, ``num_layers``, ``num_heads``.
+        arch: 'base', 'large' or a dict with the fields of :class:`ViTArch`.
         img_size: height and width in pixels the positions are learned for.
         patch_size: side of a patch in pixels.
         out_indices: blocks, counted from 0, whose tokens go to the head. With ``halting`` only
@@ -59,7 +188,7 @@ class StepViT(BaseModule):
         merging: config of a :class:`MergingPolicy`.
         policy_net: config of a :class:`~mmseg_arta.models.backbones.GroupPolicyNet`; with
             ``merging``. It is frozen, in eval mode, and its weights are buffers.
-        halting: options of :class:`~mmseg_arta.models.backbones.halting.HaltingPoints`.
+        halting: options of :class:`~mmseg_arta.models.token_reduction.HaltingPoints`.
         shrink_at: block, counted from 0, in which only the tokens at even rows and columns ask,
             and go on (SegViT 3.5, the Shrunk variant). Without merging and halting.
         maps: hand out dense maps ``(B, C, rows, columns)`` of patches that show the image, for
@@ -91,10 +220,16 @@ class StepViT(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        dims, depth, heads = self._resolve(arch)
+        self.arch = resolve_arch(arch, VIT_ARCHS)
+        dims, depth = self.arch.embed_dims, self.arch.num_layers
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.patch_size, self.maps, self.with_cp = patch_size, maps, with_cp
-        self.out_indices = self._check_indices(out_indices, depth)
+        self.out_indices, self.shrink_at = tuple(out_indices), shrink_at
+        ascending = [number for number in range(depth) if number in self.out_indices]
+        if not self.out_indices or list(self.out_indices) != ascending:
+            raise ValueError(
+                f'StepViT.out_indices must ascend within 0 to {depth - 1}, found {self.out_indices}'
+            )
         if (merging is None) != (policy_net is None):
             raise ValueError('StepViT: merging and policy_net go together, give both or neither')
         if halting is not None and (maps or self.out_indices != (depth - 1,)):
@@ -109,14 +244,14 @@ class StepViT(BaseModule):
                 f'StepViT.shrink_at must be a block below {depth}, without merging, halting and '
                 f'maps; found {shrink_at}'
             )
-        self.embed_dims, self.shrink_at = dims, shrink_at
+        self.embed_dims = dims
         self.grid = (size[0] // patch_size, size[1] // patch_size)
         projection = nn.Conv2d(3, dims, patch_size, patch_size, bias=patch_bias)
         self.patch_embed = nn.ModuleDict({'projection': projection})
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dims))
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         self.layers = nn.ModuleList(
-            PackedViTBlock(dims, heads, mlp_ratio, rate, norm_eps) for rate in rates
+            PackedViTBlock(dims, self.arch.num_heads, mlp_ratio, rate, norm_eps) for rate in rates
         )
         self.merging: MergingPolicy | None = None
         if merging is not None:
@@ -128,33 +263,9 @@ class StepViT(BaseModule):
         if halting is not None:
             self.halting = HaltingPoints(depth, **halting)
 
-    @staticmethod
-    def _resolve(arch: str | Mapping[str, int]) -> tuple[int, int, int]:
-        if isinstance(arch, str):
-            if arch not in VIT_ARCHS:
-                raise ValueError(
-                    f'StepViT.arch must be one of {sorted(VIT_ARCHS)} or a dict, found {arch!r}'
-                )
-            arch = VIT_ARCHS[arch]
-        expected = {'embed_dims', 'num_layers', 'num_heads'}
-        if set(arch) != expected:
-            raise ValueError(f'StepViT.arch must have {sorted(expected)}, found {sorted(arch)}')
-        return arch['embed_dims'], arch['num_layers'], arch['num_heads']
-
-    @staticmethod
-    def _check_indices(indices: Sequence[int], depth: int) -> tuple[int, ...]:
-        found = tuple(indices)
-        if not found or sorted(set(found)) != list(found) or not 0 <= found[0] <= found[-1] < depth:
-            raise ValueError(
-                f'StepViT.out_indices must ascend within 0 to {depth - 1}, found {found}'
-            )
-        return found
-
     def init_weights(self) -> None:
         """Truncated normal of std 0.02 for positions and linear layers, or the checkpoint."""
-        if self.init_cfg:
-            self._load_pretrained()
-        else:
+        if not self.init_cfg:
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
             nn.init.kaiming_normal_(self.patch_embed['projection'].weight, mode='fan_in')
             for layer in self.layers:
@@ -167,37 +278,35 @@ class StepViT(BaseModule):
             self.halting.init_weights()
         if self.merging is not None:
             self.policy_net.init_weights()
+        if self.init_cfg:
+            load_pretrained(
+                self,
+                self.init_cfg,
+                # The file of a plain transformer; a policy network has its own.
+                new=(r'halting\.', r'policy_net\.'),
+                # What stands around the blocks differs between published files.
+                unused=(r'(?!layers\.)',),
+                adapt=self._adapt,
+            )
         self._is_init = True
 
-    def _load_pretrained(self) -> None:
-        if self.init_cfg.get('type') != 'Pretrained':
-            raise ValueError(
-                f"StepViT.init_cfg must be of type 'Pretrained', found {self.init_cfg}"
-            )
-        source = self.init_cfg['checkpoint']
-        loaded = CheckpointLoader.load_checkpoint(source, map_location='cpu')
-        weights = dict(loaded.get('state_dict', loaded))
+    def _adapt(self, weights: dict[str, Tensor]) -> None:
+        """Weights of a published transformer for this one, in place."""
+        self._fit_positions(weights)
         bias = self.patch_embed['projection'].bias
         if bias is not None:
             # Published weights of some models have none, which is one of zero.
             weights.setdefault('patch_embed.projection.bias', torch.zeros_like(bias))
-        missing, unknown = self.load_state_dict(weights, strict=False)
-        # The file holds the transformer alone; other parts have their own.
-        missing = [key for key in missing if key.startswith(_OWN)]
-        if missing:
-            raise ValueError(
-                f'{source} does not fit StepViT: {len(missing)} weights are missing, '
-                f'{missing[:10]}; it has {sorted(weights)[:10]}'
-            )
-        if unknown:
-            print_log(f'StepViT: not used of {source}: {unknown}', logger='current')
+
+    def _fit_positions(self, weights: dict[str, Any], prefix: str = '') -> None:
+        # Published models have a class token, but drop it before the first block.
+        weights.pop(f'{prefix}cls_token', None)
+        key = f'{prefix}pos_embed'
+        if key in weights:
+            weights[key] = fit_positions(weights[key], self.grid)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Published models have a class token, but drop it before the first block.
-        state_dict.pop(f'{prefix}cls_token', None)
-        key = f'{prefix}pos_embed'
-        if key in state_dict:
-            state_dict[key] = fit_positions(state_dict[key], self.grid)
+        self._fit_positions(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(
@@ -227,33 +336,40 @@ class StepViT(BaseModule):
             )
         size = (image.shape[2], image.shape[3])
         image = F.pad(image, (0, -size[1] % self.patch_size, 0, -size[0] % self.patch_size))
-        layout = self._layout(image, size, group_scores)
+        layout = self._merge(image, size, group_scores)
         positions = resize_positions(self.pos_embed, self.grid, layout.grid)
         x = embed_supertokens(image, layout, self.patch_embed['projection'], positions)
-        lengths, rows, batch = layout.lengths, None, self._images(layout.lengths, x.device)
+        rows, lengths = None, layout.lengths
+        batch = self._images(lengths, x.device)
         stages, halts = [], []
-        for number, layer in enumerate(self.layers, 1):
-            if number - 1 == self.shrink_at:
-                x, rows, lengths = self._shrink(layer, x, layout)
+        for number, block in enumerate(self.layers):
+            if number == self.shrink_at:
+                x, rows, lengths = self._shrink(block, x, layout)
                 batch = self._images(lengths, x.device)
+            elif self.with_cp and x.requires_grad:
+                x = checkpoint(block, x, lengths, batch, use_reentrant=False)
             else:
-                x = self._run(layer, x, lengths, batch)
-            if number - 1 in self.out_indices:
+                x = block(x, lengths, batch)
+            if number in self.out_indices:
                 stages.append(ActiveTokens(x, rows, lengths))
-            if self.halting is not None and number in self.halting.after:
+            if self.halting is not None and number + 1 in self.halting.after:
                 point = len(halts)
                 given = None if confidence is None else confidence[point]
                 active = ActiveTokens(x, rows, lengths)
-                record, going_on = self.halting(point, active, layout, halts, given)
-                halts.append(record)
-                x, rows, lengths = going_on.feats, going_on.rows, going_on.lengths
+                prediction, active = self.halting(point, active, layout, halts, given)
+                halts.append(prediction)
+                x, rows, lengths = active.feats, active.rows, active.lengths
                 batch = self._images(lengths, x.device)
-        tokens = ReducedTokens(layout, tuple(stages), tuple(halts))
-        return self._maps(tokens) if self.maps else tokens
+        if self.maps:
+            height, width = layout.cells
+            maps = (layout.to_cells(stage.feats) for stage in stages)
+            return tuple(cells[:, :, :height, :width].contiguous() for cells in maps)
+        return ReducedTokens(layout, tuple(stages), tuple(halts))
 
-    def _layout(
+    def _merge(
         self, image: Tensor, size: tuple[int, int], given: Mapping[int, Tensor] | None
     ) -> TokenLayout:
+        """Where the supertokens of an image are, by the policy network's scores (STEP 3.2.1)."""
         grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
         if self.merging is None:
             if given is not None:
@@ -265,24 +381,18 @@ class StepViT(BaseModule):
         groups, counts = self.merging(scores)
         return TokenLayout.merged(groups, counts, grid, self.patch_size, size)
 
-    def _run(
-        self, layer: nn.Module, x: Tensor, lengths: tuple[int, ...], batch: Tensor | None
-    ) -> Tensor:
-        if self.with_cp and x.requires_grad:
-            return checkpoint(layer, x, lengths, batch, use_reentrant=False)
-        return layer(x, lengths, batch)
-
     @staticmethod
     def _shrink(
-        layer: nn.Module, x: Tensor, layout: TokenLayout
+        block: PackedViTBlock, x: Tensor, layout: TokenLayout
     ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """Run a block that a quarter of the tokens leave; their rows and numbers per image."""
-        place = layout.places.view(layout.batch_size, -1, 2)[0] % 2
+        batch, length = layout.batch_size, layout.lengths[0]
+        place = layout.places.view(batch, -1, 2)[0] % 2
         side = [-(-cells // 2) for cells in layout.grid]
         kept = true_rows((place == 0).all(1), side[0] * side[1])
-        first = torch.arange(layout.batch_size, device=x.device) * layout.lengths[0]
-        rows = (first[:, None] + kept).flatten()
-        return layer.pooled(x, kept, layout.grid), rows, (len(kept),) * layout.batch_size
+        x = block.downsample(x.unflatten(0, (batch, length)), kept).flatten(0, 1)
+        first = torch.arange(batch, device=x.device) * length
+        return x, (first[:, None] + kept).flatten(), (len(kept),) * batch
 
     def _images(self, lengths: tuple[int, ...], device: torch.device) -> Tensor | None:
         """Image of every token, for stochastic depth."""
@@ -291,9 +401,3 @@ class StepViT(BaseModule):
         counts = offsets_from_lengths(lengths, device).diff()
         images = torch.arange(len(lengths), device=device)
         return images.repeat_interleave(counts, output_size=sum(lengths))
-
-    @staticmethod
-    def _maps(tokens: ReducedTokens) -> tuple[Tensor, ...]:
-        height, width = tokens.layout.cells
-        maps = (tokens.layout.to_cells(stage.feats) for stage in tokens.stages)
-        return tuple(cells[:, :, :height, :width].contiguous() for cells in maps)

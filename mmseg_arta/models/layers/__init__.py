@@ -20,7 +20,13 @@ from .clustering import (
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .deform_attention import DeformAttention, init_deform_attention
-from .global_block import GlobalBlock, ImageRows
+from .global_attention import (
+    GlobalBlock,
+    SelfAttention,
+    ViTBlock,
+    packed_self_attention,
+    split_images,
+)
 from .low_resolution import (
     LowResolutionBlock,
     LowResolutionSelfAttention,
@@ -29,8 +35,6 @@ from .low_resolution import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .packed_attention import packed_self_attention, split_images
-from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
 from .point_conv import PointConv
 from .point_deform import (
@@ -41,7 +45,6 @@ from .point_deform import (
 )
 from .positions import fit_positions, resize_positions, sine_position
 from .swin_block import SwinBlock, WindowAttention
-from .vit_block import SelfAttention, ViTBlock
 
 __all__ = [
     'CLUSTERINGS',
@@ -56,7 +59,6 @@ __all__ = [
     'EncoderLayout',
     'GlobalBlock',
     'GlobalResponseNorm',
-    'ImageRows',
     'KernelPatchEmbed',
     'LayerScale',
     'LowResolutionBlock',
@@ -64,7 +66,6 @@ __all__ = [
     'MapLayerNorm',
     'Mlp',
     'OncePerLevels',
-    'PackedViTBlock',
     'PointConv',
     'PointDeformAttention',
     'PointDeformBlock',

@@ -49,15 +49,19 @@ class Clustering:
     def __init__(self, canvas: tuple[int, int], cluster_size: int, num_neighbors: int) -> None:
         self.grid = (canvas[0] // FINEST_PATCH, canvas[1] // FINEST_PATCH)
         self.cluster_size, self.num_neighbors = cluster_size, num_neighbors
-        self._shared = OncePerLevels(self._cluster)
+        # By number of levels, as in OncePerLevels; one that held a method of this object would keep
+        # itself and all clusters alive until Python looks for cycles.
+        self._known: dict[int, Neighborhood] = {}
 
     def neighborhood(self, levels: Sequence[TokenSet]) -> Neighborhood:
         """Clusters of all tokens of ``levels``, coarse to fine, laid end to end."""
-        return self._shared(levels)
+        if len(levels) not in self._known:
+            self._known[len(levels)] = self._cluster(levels)
+        return self._known[len(levels)]
 
     def forget(self) -> None:
         """Cluster anew from here on: tokens have joined a level."""
-        self._shared.forget()
+        self._known.clear()
 
     def allocated(self, record: AllocationRound, children: TokenSet) -> None:
         """Take note of an allocation round and its new tokens."""

@@ -1,16 +1,22 @@
-"""Halting policies: which tokens are predicted early and stop."""
+"""Halting: auxiliary heads predict tokens early, and the confident ones stop (DToP 3, STEP 3.2.2).
+
+STEP calls this early pruning.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from mmengine.model import BaseModule, ModuleList
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...structures import offsets_from_lengths
+from ...structures.token_set import batch_index
 from ..allocation.segments import segment_counts
-from .output import StagePrediction
+from .tokens import ActiveTokens, StagePrediction, TokenLayout, true_rows
 
 
 @runtime_checkable
@@ -33,7 +39,7 @@ class HaltingPolicy(Protocol):
 
 @MODELS.register_module()
 class ConfidenceHalting:
-    """Tokens above a confidence stop; the surest few of every class go on (DToP 3.2).
+    """Tokens above a confidence stop; the surest few of every class go on (DToP 3.2, STEP eq. 4).
 
     Args:
         threshold: tokens with a larger confidence stop; 1 stops none.
@@ -69,6 +75,80 @@ class ConfidenceHalting:
             f'{type(self).__name__}(threshold={self.threshold}, '
             f'keep_per_class={self.keep_per_class})'
         )
+
+
+class HaltingPoints(BaseModule):
+    """Auxiliary heads after given blocks, and a policy that lets confident tokens stop there.
+
+    Args:
+        depth: blocks of the backbone.
+        after: how many blocks run before each halting point, ascending, e.g. ``(8, 16)``.
+        head: config of the auxiliary head, one of which is built per point: a module that maps
+            :class:`ActiveTokens` and the layout to class logits ``(B, Q, 2)`` and mask logits
+            ``(A, Q)``, see :class:`~mmseg_arta.models.decode_heads.ATMTokenClassifier`.
+        policy: config of a :class:`HaltingPolicy`.
+
+    Raises:
+        ValueError: for halting points that do not ascend within the backbone.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        after: Sequence[int],
+        head: Mapping[str, Any],
+        policy: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.after = tuple(after)
+        if (
+            not self.after
+            or sorted(set(self.after)) != list(self.after)
+            or not (1 <= self.after[0] <= self.after[-1] < depth)
+        ):
+            raise ValueError(
+                f'halting.after must ascend within 1 to {depth - 1}, found {self.after}'
+            )
+        self.heads = ModuleList(MODELS.build(dict(head)) for _ in self.after)
+        self.policy: HaltingPolicy = MODELS.build(dict(policy))
+
+    def forward(
+        self,
+        point: int,
+        tokens: ActiveTokens,
+        layout: TokenLayout,
+        earlier: Sequence[StagePrediction],
+        given: Tensor | None = None,
+    ) -> tuple[StagePrediction, ActiveTokens]:
+        """Predict the active tokens and let some of them stop; reads the device once.
+
+        Args:
+            point: number of the halting point.
+            tokens: the active tokens.
+            layout: all tokens.
+            earlier: predictions of the points before.
+            given: ``(B, rows, columns)`` confidence to use instead of the head's.
+
+        Returns:
+            the prediction, and the tokens that go on.
+        """
+        class_logits, mask_logits = self.heads[point](tokens, layout)
+        joined = join_masks(mask_logits, tokens.rows, earlier)
+        rows, kept, feats = tokens.rows, tokens.lengths, tokens.feats
+        with torch.no_grad():
+            offsets = offsets_from_lengths(tokens.lengths, feats.device)
+            image = batch_index(offsets, len(feats))
+            sure, classes = confidences(class_logits, mask_logits, image)
+            if given is not None:
+                sure = _of_tokens(given, layout, rows)
+            keep = self.policy(sure, classes, image, mask_logits.shape[1])
+            kept = kept_lengths(keep, offsets)
+        if kept != tokens.lengths:
+            stay = true_rows(keep, sum(kept))
+            feats = feats.index_select(0, stay)
+            rows = stay if rows is None else rows.index_select(0, stay)
+        record = StagePrediction(class_logits, joined, tokens.lengths, kept, rows)
+        return record, ActiveTokens(feats, rows, kept)
 
 
 def confidences(class_logits: Tensor, mask_logits: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,3 +192,10 @@ def join_masks(
         return mask_logits
     before = earlier[-1].mask_logits
     return before.index_copy(0, rows, mask_logits.to(before.dtype))
+
+
+def _of_tokens(values: Tensor, layout: TokenLayout, rows: Tensor | None) -> Tensor:
+    """Values ``(B, rows, columns)`` of the patches at the active tokens' top-left patches."""
+    image, place = layout.batch_index(), layout.places
+    found = values.to(place.device).float()[image, place[:, 0], place[:, 1]]
+    return found if rows is None else found.index_select(0, rows)

@@ -1,8 +1,10 @@
-"""Where the supertokens of a batch lie: patches and merged groups of patches, packed."""
+"""Supertokens of a batch: where they lie, which are active, and what the backbone hands on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +15,10 @@ from ...structures.token_set import batch_index
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """Tokens that cover a grid of patches without overlap.
+    """Supertokens that cover a grid of patches without overlap.
 
-    A token stands for a square group of ``size x size`` patches; 1 is a plain patch. Rows are
-    ordered by image, then by size, then raster, as CTS orders them.
+    A supertoken stands for a superpatch, a square group of ``size x size`` patches; 1 is a plain
+    patch. Rows are ordered by image, then by size, then raster, as CTS orders them.
 
     Attributes:
         places: ``(T, 2)`` int64 row and column of the group's top-left patch.
@@ -175,6 +177,62 @@ class TokenLayout:
             patch_size,
             image_size,
         )
+
+
+@dataclass(frozen=True)
+class ActiveTokens:
+    """Features of the tokens that a stage still computes, packed.
+
+    Attributes:
+        feats: ``(A, C)``.
+        rows: ``(A,)`` int64 ascending rows in the layout; ``None`` when none has left.
+        lengths: active tokens per image, on the host.
+    """
+
+    feats: Tensor
+    rows: Tensor | None
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StagePrediction:
+    """Prediction of a head at a halting point, or at the end (DToP 3.2).
+
+    Attributes:
+        class_logits: ``(B, Q, 2)``: class present, class absent.
+        mask_logits: ``(T, Q)`` of every token of the layout: a halted token keeps the logits of
+            the stage where it left.
+        lengths: tokens per image that the stage's head saw.
+        kept: tokens per image that go on; equal to ``lengths`` at the end.
+        rows: ``(A,)`` rows of the tokens that go on; ``None`` for all.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    lengths: tuple[int, ...]
+    kept: tuple[int, ...]
+    rows: Tensor | None
+
+
+@dataclass(frozen=True)
+class ReducedTokens(Sequence[ActiveTokens]):
+    """Output of :class:`~mmseg_arta.models.backbones.StepViT`; a sequence of its stages.
+
+    Attributes:
+        layout: the supertokens of the batch.
+        stages: tokens after every block of ``out_indices``.
+        halts: predictions at the halting points, shallow to deep.
+    """
+
+    layout: TokenLayout
+    stages: tuple[ActiveTokens, ...]
+    halts: tuple[StagePrediction, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.stages[index]
 
 
 def true_rows(flags: Tensor, total: int) -> Tensor:
