@@ -19,8 +19,8 @@ model = dict(
             mlp_ratio=2.0,
         ),
         allocation=dict(thresholds=(0.01, 0.02, 0.04)),
-        image_hidden='dim',
         drop_path_rate=0.0,
+        init_cfg=None,
     ),
     neck=dict(in_channels=(160, 128, 96, 64)),
     decode_head=dict(

@@ -1,5 +1,5 @@
 # DUPS-Small with the point-based Mask2Former decoder on COCO-Stuff 164k.
 _base_ = ['./dups-tiny_mask2former_4xb8-80k_coco-stuff164k-512x512.py']
 model = dict(
-    backbone=dict(arch='small'),
+    backbone=dict(arch='small', init_cfg=dict(checkpoint='pretrain/dups-small_in1k.pth')),
 )

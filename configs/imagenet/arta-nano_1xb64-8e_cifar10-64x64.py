@@ -17,7 +17,6 @@ model = dict(
             refinement_depths=(2, 2, 3, 1),
             mlp_ratio=2.0,
         ),
-        image_hidden='dim',
         drop_path_rate=0.0,
     ),
     head=dict(in_channels=160, num_classes=10),

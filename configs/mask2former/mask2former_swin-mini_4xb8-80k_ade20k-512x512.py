@@ -8,7 +8,16 @@ _base_ = [
 crop_size = (512, 512)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(_delete_=True, type='AFFSwin', arch='mini', window_size=7, drop_path_rate=0.0),
+    backbone=dict(
+        _delete_=True,
+        type='AFFSwin',
+        arch='mini',
+        window_size=7,
+        drop_path_rate=0.0,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='pretrain/swin-mini_in1k.pth', prefix='backbone.'
+        ),
+    ),
     decode_head=dict(in_channels=(384, 256, 128, 32)),
 )
 # position biases of windows are not decayed

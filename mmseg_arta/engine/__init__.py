@@ -2,13 +2,19 @@
 
 from .cpu_inference import prepare_for_cpu_inference
 from .group_policy_metric import GroupPolicyMetric
-from .hooks import AllocationProgressHook, TokenPictureHook, TokenStatisticsHook
+from .hooks import (
+    AllocationProgressHook,
+    SkipPretrainedHook,
+    TokenPictureHook,
+    TokenStatisticsHook,
+)
 from .param_groups import NormFreeDecayConstructor
 
 __all__ = [
     'AllocationProgressHook',
     'GroupPolicyMetric',
     'NormFreeDecayConstructor',
+    'SkipPretrainedHook',
     'TokenPictureHook',
     'TokenStatisticsHook',
     'prepare_for_cpu_inference',

@@ -8,6 +8,9 @@ model = dict(
         neighborhood_size=48,
         alpha=4.0,
         drop_path_rate=0.0,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='pretrain/aff-mini_in1k.pth', prefix='backbone.'
+        ),
     ),
     decode_head=dict(
         in_channels=(384, 256, 128, 32),

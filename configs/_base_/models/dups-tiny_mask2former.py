@@ -10,5 +10,6 @@ model = dict(
             caps=(0.85, 0.7, 0.6),
             floor=0.1,
         ),
+        init_cfg=dict(checkpoint='pretrain/dups-tiny_in1k.pth'),
     ),
 )

@@ -9,4 +9,5 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', by_epoch=False, max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
+    pretrained=dict(type='SkipPretrainedHook'),
 )

@@ -1,5 +1,8 @@
 # AutoFocusFormer-Mini-1/5 without the grid prior (AFF table 5) on ADE20K.
 _base_ = ['../aff-mini-1-5_mask2former_4xb8-80k_ade20k-512x512.py']
 model = dict(
-    backbone=dict(grid_prior='none'),
+    backbone=dict(
+        grid_prior='none',
+        init_cfg=dict(checkpoint='pretrain/aff-mini-1-5-no-grid-prior_in1k.pth'),
+    ),
 )

@@ -1,0 +1,83 @@
+"""Pre-trained files are looked for where a run starts, and only there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+from mmseg_arta.models import ARTA
+
+ARCH = dict(
+    dims=(32, 16, 8, 8),
+    allocation_depths=(1, 1, 1),
+    refinement_depths=(1, 1, 1, 1),
+    num_heads=(1, 1, 1, 1),
+)
+
+
+class Classifier(BaseModel):
+    """A backbone that starts from a file."""
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        self.backbone = ARTA(ARCH, init_cfg=init_cfg)
+
+    def forward(self, inputs, mode='loss'):
+        levels = self.backbone(inputs).levels
+        return dict(loss=sum(level.feats.square().mean() for level in levels))
+
+
+def run(work_dir, checkpoint, hook=True, iterations=2, **options):
+    model = Classifier(checkpoint)
+    runner = Runner(
+        model,
+        str(work_dir),
+        train_dataloader=dict(
+            batch_size=1,
+            dataset=[torch.randn(3, 32, 32) for _ in range(2)],
+            sampler=dict(type='InfiniteSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=iterations),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=False)),
+        custom_hooks=[dict(type='SkipPretrainedHook')] if hook else [],
+        default_scope='mmseg',
+        **options,
+    )
+    # Collated images come as a dict's worth of keyword arguments in stock models; here as a list.
+    model.data_preprocessor.forward = lambda data, training=False: dict(inputs=data)
+    runner.train()
+    return {key: value.clone() for key, value in model.backbone.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    torch.save(ARTA(ARCH).state_dict(), tmp_path / 'pretrained.pth')
+    return tmp_path / 'pretrained.pth'
+
+
+def test_a_run_that_goes_on_does_not_need_the_file(pretrained, tmp_path):
+    first = run(tmp_path / 'run', pretrained)
+    assert same(first, torch.load(pretrained))
+    gone = tmp_path / 'gone.pth'
+    with pytest.raises(FileNotFoundError, match=r'gone.pth.*does not exist'):
+        run(tmp_path / 'other', gone)
+    last = tmp_path / 'run/iter_2.pth'
+    assert same(run(tmp_path / 'tuned', gone, load_from=str(last)), first)
+    assert same(run(tmp_path / 'run', gone, iterations=3, resume=True), first)
+    with pytest.raises(FileNotFoundError, match=r'gone.pth.*does not exist'):
+        run(tmp_path / 'without', gone, hook=False, load_from=str(last))
+
+
+def test_nothing_to_resume_from_is_a_start(pretrained, tmp_path):
+    assert same(run(tmp_path / 'new', pretrained, resume=True), torch.load(pretrained))
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        run(tmp_path / 'newer', tmp_path / 'gone.pth', resume=True)
