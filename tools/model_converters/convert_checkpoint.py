@@ -22,7 +22,7 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import mmseg_arta  # noqa: F401  registers everything
-from mmseg_arta.checkpoints.converters import (
+from mmseg_arta.checkpoints import (
     CONVERTERS,
     CheckpointError,
     check_weights,
