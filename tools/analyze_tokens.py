@@ -38,10 +38,16 @@ from torch import nn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.flops.load import build_model, load_config
-from mmseg_arta.analysis.tokens import analyze, halting_table, layer_costs, merging_table
-from mmseg_arta.analysis.tokens.pictures import token_picture
-from mmseg_arta.analysis.tokens.run import Analysis, set_thresholds
-from mmseg_arta.analysis.tokens.tables import render
+from mmseg_arta.analysis.token_pictures import token_picture
+from mmseg_arta.analysis.tokens import (
+    Analysis,
+    analyze,
+    halting_table,
+    layer_costs,
+    merging_table,
+    render,
+    set_thresholds,
+)
 
 GROUP_SIZES = (2, 4, 8, 16)
 
@@ -49,15 +55,15 @@ GROUP_SIZES = (2, 4, 8, 16)
 def thresholds(text: str) -> dict[int, float]:
     """'0.6,0.8' or '2:0.6,8:0.9' to thresholds by group size."""
     try:
-        found = {}
+        values = {}
         for size, item in zip(GROUP_SIZES, text.split(','), strict=False):
             name, _, value = item.rpartition(':')
-            found[int(name) if name else size] = float(value)
+            values[int(name) if name else size] = float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', found {text!r}"
         ) from None
-    return found
+    return values
 
 
 def blocks(text: str) -> tuple[int, ...]:
@@ -104,10 +110,10 @@ def variants(args: argparse.Namespace) -> Iterator[tuple[str, Config, nn.Module]
             halting.after = after
             label = f'heads after {",".join(map(str, after))} '
         model = build_model(config, args.checkpoint).to(args.device)
-        for found in args.thresholds or [None]:
-            if found is not None:
-                set_thresholds(model, found)
-            text = '' if found is None else f'thresholds {found}'
+        for chosen in args.thresholds or [None]:
+            if chosen is not None:
+                set_thresholds(model, chosen)
+            text = '' if chosen is None else f'thresholds {chosen}'
             yield (label + text).strip() or 'as configured', config, model
 
 
@@ -136,12 +142,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if args.pictures:
             args.pictures.mkdir(parents=True, exist_ok=True)
             draw = painter(args.pictures, model, data.metainfo['palette'], len(results))
-        found = analyze(model, samples, evaluator, draw)
+        analysis = analyze(model, samples, evaluator, draw)
         after = model.backbone.halting.after if model.backbone.halting is not None else ()
-        print(render(found.uses, found.gmacs, after))
-        for name, value in found.metrics.items():
+        print(render(analysis.uses, analysis.gmacs, after))
+        for name, value in analysis.metrics.items():
             print(f'{name}: {value:.2f}')
-        results[label] = summary(found)
+        results[label] = summary(analysis)
     return results
 
 
@@ -157,13 +163,13 @@ def painter(folder: Path, model: nn.Module, palette: Any, variant: int) -> Any:
     return draw
 
 
-def summary(found: Analysis) -> dict[str, Any]:
+def summary(analysis: Analysis) -> dict[str, Any]:
     """Plain numbers."""
     return dict(
-        superpatches={size: asdict(row) for size, row in merging_table(found.uses).items()},
-        halted=[asdict(row) for row in halting_table(found.uses)],
-        gmacs=sum(found.gmacs) / len(found.gmacs),
-        metrics={name: float(value) for name, value in found.metrics.items()},
+        superpatches={size: asdict(row) for size, row in merging_table(analysis.uses).items()},
+        halted=[asdict(row) for row in halting_table(analysis.uses)],
+        gmacs=sum(analysis.gmacs) / len(analysis.gmacs),
+        metrics={name: float(value) for name, value in analysis.metrics.items()},
     )
 
 

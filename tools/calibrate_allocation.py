@@ -32,12 +32,10 @@ from mmseg_arta.analysis.calibration import (
     calibrate_caps,
     calibrate_thresholds,
     fit_token_costs,
-    policy_fragment,
     token_cost,
-    with_setting,
-    write_fragment,
 )
 from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
 
 T = TypeVar('T')
 
@@ -154,18 +152,18 @@ def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     inputs = BackboneInputs(model, dataset, rows)
     start = policy_of(config)
     thresholds = start.get('thresholds') or start.get('test', {}).get('thresholds')
-    found = calibrate_thresholds(
+    result = calibrate_thresholds(
         model.backbone,
         lambda: shown(inputs, len(inputs), 'images'),
         budget,
         cost=cost,
         **(dict(start=thresholds) if thresholds else {}),
     )
-    rounded = tuple(float(f'{value:.6g}') for value in found.thresholds)
+    rounded = tuple(float(f'{value:.6g}') for value in result.thresholds)
     print(
-        f'thresholds {list(rounded)} spend {found.cost:.5g} {unit} per image of the backbone, '
-        f'budget {budget:g} (without finer tokens {found.cheapest:.5g}, with all '
-        f'{found.dearest:.5g})'
+        f'thresholds {list(rounded)} spend {result.cost:.5g} {unit} per image of the backbone, '
+        f'budget {budget:g} (without finer tokens {result.cheapest:.5g}, with all '
+        f'{result.dearest:.5g})'
     )
     return dict(thresholds=rounded)
 

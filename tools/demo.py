@@ -51,10 +51,10 @@ def run(*command: str) -> None:
 def mim() -> str:
     """The mim command of this environment."""
     beside = Path(sys.executable).with_name('mim')
-    found = str(beside) if beside.exists() else shutil.which('mim')
-    if found is None:
+    command = str(beside) if beside.exists() else shutil.which('mim')
+    if command is None:
         sys.exit('demo: no mim command was found; "make install" installs it (onedl-mim)')
-    return found
+    return command
 
 
 def write_config(path: Path, base: Path, data: Path, iters: int) -> None:

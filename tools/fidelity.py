@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 import mmseg_arta  # noqa: F401  registers the models
-from mmseg_arta.analysis.fidelity import FAMILIES, Row
-from mmseg_arta.analysis.fidelity.measure import (
+from mmseg_arta.analysis.family import Row
+from mmseg_arta.analysis.fidelity import (
+    CHAPTERS,
     measure,
     read_measurements,
+    render,
     write_measurements,
 )
-from mmseg_arta.analysis.fidelity.report import render
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 
@@ -31,10 +32,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--family',
         nargs='+',
-        choices=list(FAMILIES),
-        default=list(FAMILIES),
+        choices=list(CHAPTERS),
+        default=list(CHAPTERS),
         metavar='NAME',
-        help=f'chapters to count anew: {", ".join(FAMILIES)} (default: all)',
+        help=f'chapters to count anew: {", ".join(CHAPTERS)} (default: all)',
     )
     parser.add_argument(
         '--output',
@@ -67,17 +68,17 @@ def main(argv: list[str] | None = None) -> int:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         measured = read_measurements(numbers)
         for name in args.family:
-            for row, found in measure(FAMILIES[name], show_progress):
-                if isinstance(found, str):
-                    failures.append(f'{row.name}: {found}')
+            for row, measurement in measure(CHAPTERS[name], show_progress):
+                if isinstance(measurement, str):
+                    failures.append(f'{row.name}: {measurement}')
                     continue
-                measured[row.key] = found
+                measured[row.key] = measurement
                 # After every row, so that a broken-off run leaves what it counted.
                 write_measurements(numbers, measured)
-        known = {row.key for family in FAMILIES.values() for row in family.rows}
+        known = {row.key for chapter in CHAPTERS.values() for row in chapter.rows}
         measured = {key: value for key, value in measured.items() if key in known}
         write_measurements(numbers, measured)
-        write_page(args.output, render(FAMILIES, measured))
+        write_page(args.output, render(CHAPTERS, measured))
     except (OSError, ValueError) as error:
         print(f'fidelity: error: {error}', file=sys.stderr)
         return 1

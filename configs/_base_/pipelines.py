@@ -1,6 +1,6 @@
 # Loading, augmentation and testing of every data set, each kind of augmentation in one function.
 # MMEngine hands values from a base to its children, but no functions: what the functions return
-# is listed here under the names of the files in datasets/, and each of them takes its own.
+# is listed below under the names of the files in datasets/, and each of them takes its own.
 img_ratios = [0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
 
 
@@ -78,39 +78,58 @@ def augmented_test(num_classes, scale):
     return [image, dict(type='TestTimeAug', transforms=transforms)]
 
 
+# Each data set's number of classes goes to whatever makes a pipeline.
+def ade20k(pipeline, *options):
+    return pipeline(150, *options)
+
+
+def camvid(pipeline, *options):
+    return pipeline(11, *options)
+
+
+def cityscapes(pipeline, *options):
+    return pipeline(19, *options)
+
+
+def coco_stuff(pipeline, *options):
+    return pipeline(171, *options)
+
+
 train_pipeline = {
-    'ade20k_512x512': mask2former(150, 512, (512, 512)),
-    'ade20k_640x640': mask2former(150, 640, (640, 640)),
-    'ade20k-ratio_512x512': ratio(150, (2048, 512), (512, 512)),
-    'ade20k-ratio_640x640': ratio(150, (2560, 640), (640, 640)),
-    'ade20k-groups_512x512': groups(150, whole((512, 512)), flip()),
-    'camvid_256x256': ratio(11, (480, 360), (256, 256)),
-    'cityscapes_1024x1024': mask2former(19, 1024, (1024, 1024)),
-    'cityscapes_512x1024': mask2former(19, 1024, (512, 1024)),
-    'cityscapes-ratio_1024x1024': ratio(19, (2048, 1024), (1024, 1024)),
-    'cityscapes-ratio_768x768': ratio(19, (2048, 1024), (768, 768)),
-    'cityscapes-ratio_512x512': ratio(19, (2048, 1024), (512, 512)),
-    'cityscapes-groups_768x768': groups(19, dict(type='RandomCrop', crop_size=(768, 768)), flip()),
-    'coco-stuff_512x512': mask2former(171, 512, (512, 512)),
-    'coco-stuff-ratio_512x512': ratio(171, (2048, 512), (512, 512)),
-    'coco-stuff-groups_512x512': groups(171, whole((512, 512)), flip()),
+    'ade20k_512x512': ade20k(mask2former, 512, (512, 512)),
+    'ade20k_640x640': ade20k(mask2former, 640, (640, 640)),
+    'ade20k-ratio_512x512': ade20k(ratio, (2048, 512), (512, 512)),
+    'ade20k-ratio_640x640': ade20k(ratio, (2560, 640), (640, 640)),
+    'ade20k-groups_512x512': ade20k(groups, whole((512, 512)), flip()),
+    'camvid_256x256': camvid(ratio, (480, 360), (256, 256)),
+    'cityscapes_1024x1024': cityscapes(mask2former, 1024, (1024, 1024)),
+    'cityscapes_512x1024': cityscapes(mask2former, 1024, (512, 1024)),
+    'cityscapes-ratio_1024x1024': cityscapes(ratio, (2048, 1024), (1024, 1024)),
+    'cityscapes-ratio_768x768': cityscapes(ratio, (2048, 1024), (768, 768)),
+    'cityscapes-ratio_512x512': cityscapes(ratio, (2048, 1024), (512, 512)),
+    'cityscapes-groups_768x768': cityscapes(
+        groups, dict(type='RandomCrop', crop_size=(768, 768)), flip()
+    ),
+    'coco-stuff_512x512': coco_stuff(mask2former, 512, (512, 512)),
+    'coco-stuff-ratio_512x512': coco_stuff(ratio, (2048, 512), (512, 512)),
+    'coco-stuff-groups_512x512': coco_stuff(groups, whole((512, 512)), flip()),
 }
 test_pipeline = {
-    'ade20k': plain_test(150, (2048, 512)),
-    'ade20k-640': plain_test(150, (2560, 640)),
-    'ade20k-groups': groups(150, whole((512, 512))),
-    'camvid': plain_test(11, (480, 360)),
-    'cityscapes': plain_test(19, (2048, 1024)),
-    'cityscapes-groups': groups(19),
-    'coco-stuff': plain_test(171, (2048, 512)),
-    'coco-stuff-groups': groups(171, whole((512, 512))),
+    'ade20k': ade20k(plain_test, (2048, 512)),
+    'ade20k-640': ade20k(plain_test, (2560, 640)),
+    'ade20k-groups': ade20k(groups, whole((512, 512))),
+    'camvid': camvid(plain_test, (480, 360)),
+    'cityscapes': cityscapes(plain_test, (2048, 1024)),
+    'cityscapes-groups': cityscapes(groups),
+    'coco-stuff': coco_stuff(plain_test, (2048, 512)),
+    'coco-stuff-groups': coco_stuff(groups, whole((512, 512))),
 }
 tta_pipeline = {
-    'ade20k': augmented_test(150, (2048, 512)),
-    'ade20k-640': augmented_test(150, (2560, 640)),
-    'camvid': augmented_test(11, (480, 360)),
-    'cityscapes': augmented_test(19, (2048, 1024)),
-    'coco-stuff': augmented_test(171, (2048, 512)),
+    'ade20k': ade20k(augmented_test, (2048, 512)),
+    'ade20k-640': ade20k(augmented_test, (2560, 640)),
+    'camvid': camvid(augmented_test, (480, 360)),
+    'cityscapes': cityscapes(augmented_test, (2048, 1024)),
+    'coco-stuff': coco_stuff(augmented_test, (2048, 512)),
 }
 train_dataloader = dict(
     num_workers=4,

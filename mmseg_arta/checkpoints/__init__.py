@@ -1,27 +1,30 @@
-"""From the layouts of published checkpoints to ours."""
+"""From the layouts of published checkpoints to ours.
 
-from .arta import convert_arta, convert_arta_backbone
-from .converters import CONVERTERS, CheckpointError
-from .lrformer import convert_lr_head, convert_lrformer, convert_lrformer_backbone
-from .mask2former import (
-    convert_arta_segmentor,
-    convert_mask2former_head,
-    convert_pixel_decoder,
-    convert_transformer_decoder,
+Every module here is imported, so that the functions it marks with :func:`converts` are found.
+"""
+
+import importlib
+import pkgutil
+
+from .converters import (
+    CheckpointError,
+    check_weights,
+    convert_state_dict,
+    read_state_dict,
+    write_checkpoint,
 )
-from .rules import rename_keys
+from .rules import CONVERTERS, converts, rename_keys
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f'{__name__}.{_module.name}')
 
 __all__ = [
     'CONVERTERS',
     'CheckpointError',
-    'convert_arta',
-    'convert_arta_backbone',
-    'convert_arta_segmentor',
-    'convert_lr_head',
-    'convert_lrformer',
-    'convert_lrformer_backbone',
-    'convert_mask2former_head',
-    'convert_pixel_decoder',
-    'convert_transformer_decoder',
+    'check_weights',
+    'convert_state_dict',
+    'converts',
+    'read_state_dict',
     'rename_keys',
+    'write_checkpoint',
 ]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .mask2former import convert_mask2former_head
-from .rules import Rule, rename_keys
+from .mask2former import SETTING, convert_mask2former_head
+from .rules import Rule, convert_classifier, convert_parts, converts, rename_keys
 
 _LAST_STAGE = 3
 
@@ -52,11 +52,7 @@ def convert_aff_classifier(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         ValueError: naming the keys that do not belong to this layout.
     """
-    head = {key: value for key, value in state_dict.items() if key.startswith('head.')}
-    rest = {key: value for key, value in state_dict.items() if key not in head}
-    converted = {f'backbone.{k}': value for k, value in convert_aff_backbone(rest).items()}
-    converted.update(rename_keys(head, [(r'head\.(weight|bias)', r'head.fc.\1')]))
-    return converted
+    return convert_classifier(state_dict, convert_aff_backbone)
 
 
 def convert_aff_segmentor(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -66,32 +62,23 @@ def convert_aff_segmentor(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]
     ``normalize='max'`` to compute what it computes.
 
     Args:
-        state_dict: keys ``backbone.*``, ``sem_seg_head.*`` and ``criterion.empty_weight``; the
-            last one is a setting, not a weight, and is left out.
+        state_dict: keys ``backbone.*``, ``sem_seg_head.*`` and ``criterion.empty_weight``, which is
+            left out.
 
     Raises:
         ValueError: naming the keys that do not belong to this layout.
     """
-    parts: dict[str, dict[str, Tensor]] = {'backbone': {}, 'sem_seg_head': {}}
-    unknown = []
-    for key, value in state_dict.items():
-        part, _, rest = key.partition('.')
-        if part in parts:
-            parts[part][rest] = value
-        elif key != 'criterion.empty_weight':
-            unknown.append(key)
-    if unknown:
-        raise ValueError(
-            f'the checkpoint does not have the expected layout: {len(unknown)} keys outside '
-            f'{list(parts)}: {unknown[:20]}'
-        )
-    backbone = convert_aff_backbone(parts['backbone'])
-    head = convert_mask2former_head(parts['sem_seg_head'])
-    converted = {f'backbone.{key}': value for key, value in backbone.items()}
-    converted.update({f'decode_head.{key}': value for key, value in head.items()})
-    return converted
+    weights = {key: value for key, value in state_dict.items() if key != SETTING}
+    return convert_parts(
+        weights,
+        {
+            'backbone.': ('backbone.', convert_aff_backbone),
+            'sem_seg_head.': ('decode_head.', convert_mask2former_head),
+        },
+    )
 
 
+@converts('aff')
 def convert_aff(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of any of the authors' checkpoints, whichever layout its keys have.
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rules import Rule, rename_keys
+from .mask2former import SETTING, convert_mask2former_head
+from .rules import Rule, convert_classifier, convert_parts, converts, rename_keys
 
 # Published stage number -> our round. Stages 0 to 2 allocate, 3 to 6 refine.
 _ROUNDS = [f'allocation_rounds.{j}' for j in range(3)] + [
@@ -105,6 +106,27 @@ def convert_arta_backbone(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]
     return converted
 
 
+def convert_arta_segmentor(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the authors' ARTA or DUPS model in the layout of an ``EncoderDecoder``.
+
+    Args:
+        state_dict: keys ``backbone.*``, ``sem_seg_head.*`` and ``criterion.empty_weight``, which is
+            left out.
+
+    Raises:
+        ValueError: naming the keys that do not belong to this layout.
+    """
+    weights = {key: value for key, value in state_dict.items() if key != SETTING}
+    return convert_parts(
+        weights,
+        {
+            'backbone.': ('backbone.', convert_arta_backbone),
+            'sem_seg_head.': ('decode_head.', convert_mask2former_head),
+        },
+    )
+
+
+@converts('arta', 'dups')
 def convert_arta(state_dict: Mapping[str, Tensor], image_mlp: str = 'keep') -> dict[str, Tensor]:
     """Weights of any of the authors' checkpoints, whichever layout its keys have.
 
@@ -120,17 +142,12 @@ def convert_arta(state_dict: Mapping[str, Tensor], image_mlp: str = 'keep') -> d
     Raises:
         ValueError: naming the keys that do not belong to these layouts.
     """
-    from .mask2former import convert_arta_segmentor
-
     if image_mlp not in ('keep', 'drop'):
         raise ValueError(f"image_mlp must be 'keep' or 'drop', found {image_mlp!r}")
     if any(key.startswith(('backbone.', 'sem_seg_head.')) for key in state_dict):
         converted = convert_arta_segmentor(state_dict)
     else:
-        head = {key: value for key, value in state_dict.items() if key.startswith('head.')}
-        rest = {key: value for key, value in state_dict.items() if key not in head}
-        converted = {f'backbone.{key}': value for key, value in convert_arta_backbone(rest).items()}
-        converted |= rename_keys(head, [(r'head\.(weight|bias)', r'head.fc.\1')])
+        converted = convert_classifier(state_dict, convert_arta_backbone)
     if image_mlp == 'drop':
         parts = ('.embed.image_mlp.', '.embed.image_weight', '.embed.parent_weight')
         converted = {

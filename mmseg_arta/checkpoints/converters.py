@@ -1,4 +1,4 @@
-"""Published checkpoint files to ours: which converter, how to read, check and write."""
+"""Reading published checkpoint files, converting, checking and writing them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pickle
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..version import __version__
-from .aff import convert_aff
-from .arta import convert_arta
-from .lrformer import convert_lrformer
-from .segvit import convert_cts_policy, convert_segvit
-
-#: From a family's name to the function that converts its authors' state dicts. A function
-#: takes the state dict, and options of its own as keywords.
-CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
-    'aff': convert_aff,
-    'arta': convert_arta,
-    'cts': convert_cts_policy,
-    'dtop': convert_segvit,
-    'dups': convert_arta,
-    'lrformer': convert_lrformer,
-    'segvit': convert_segvit,
-}
+from .rules import CONVERTERS
 
 # Keys that training scripts wrap a model's weights in.
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module')
@@ -54,7 +39,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f'{path}: no such file')
     try:
-        found = torch.load(path, map_location='cpu', weights_only=True)
+        content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0].split('. ')[0]
         raise CheckpointError(
@@ -65,24 +50,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error
     for _ in _WRAPPERS:
-        inner = [key for key in _WRAPPERS if isinstance(_get(found, key), Mapping)]
+        inner = [key for key in _WRAPPERS if isinstance(_get(content, key), Mapping)]
         if not inner:
             break
-        found = found[inner[0]]
-    if not isinstance(found, Mapping) or not found:
+        content = content[inner[0]]
+    if not isinstance(content, Mapping) or not content:
         raise CheckpointError(
             f'{path}: expected a state dict, alone or under one of {list(_WRAPPERS)}, found '
-            f'{type(found).__name__}'
+            f'{type(content).__name__}'
         )
-    others = [key for key, value in found.items() if not isinstance(value, Tensor)]
+    others = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise CheckpointError(
             f'{path}: expected a state dict, alone or under one of {list(_WRAPPERS)}, found '
             f'values that are no tensors: {others[:20]}'
         )
-    if all(str(key).startswith('module.') for key in found):
-        found = {key.removeprefix('module.'): value for key, value in found.items()}
-    return dict(found)
+    if all(str(key).startswith('module.') for key in content):
+        content = {key.removeprefix('module.'): value for key, value in content.items()}
+    return dict(content)
 
 
 def _get(value: Any, key: str) -> Any:
@@ -95,7 +80,7 @@ def convert_state_dict(
     """Published weights in our layout.
 
     Args:
-        family: a key of :data:`CONVERTERS`.
+        family: a key of :data:`~mmseg_arta.checkpoints.CONVERTERS`.
         state_dict: in the authors' layout.
         options: of the family's converter.
 
@@ -131,17 +116,17 @@ def check_weights(
         CheckpointError: with all keys that are too many, missing or of another shape.
     """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in state_dict.items()}
-    surplus = [key for key in found if key not in wanted]
+    given = {key: tuple(value.shape) for key, value in state_dict.items()}
+    surplus = [key for key in given if key not in wanted]
     missing = [
         key
         for key in wanted
-        if key not in found and not any(re.search(pattern, key) for pattern in allow_missing)
+        if key not in given and not any(re.search(pattern, key) for pattern in allow_missing)
     ]
     shapes = [
-        f'{key} {list(found[key])} instead of {list(wanted[key])}'
-        for key in found
-        if key in wanted and found[key] != wanted[key]
+        f'{key} {list(given[key])} instead of {list(wanted[key])}'
+        for key in given
+        if key in wanted and given[key] != wanted[key]
     ]
     problems = [
         f'{len(keys)} {kind}: {", ".join(keys)}'

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rules import Rule, rename_keys
+from .rules import Rule, convert_parts, converts, rename_keys
 
 
 def _block_rules(prefix: str, target: str) -> list[Rule]:
@@ -73,6 +73,7 @@ def convert_lr_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+@converts('lrformer')
 def convert_lrformer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published segmentor in the layout of an ``EncoderDecoder``, or a backbone alone.
 
@@ -86,21 +87,16 @@ def convert_lrformer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: naming the keys that do not belong to this layout.
     """
-    parts = {'backbone.': convert_lrformer_backbone, 'decode_head.': convert_lr_head}
+    parts = {
+        'backbone.': ('backbone.', convert_lrformer_backbone),
+        'decode_head.': ('decode_head.', convert_lr_head),
+    }
     if not any(key.startswith(tuple(parts)) for key in state_dict):
         state_dict = {
             f'backbone.{key}': value
             for key, value in state_dict.items()
             if not key.startswith('head.')
         }
-    unknown = [key for key in state_dict if not key.startswith(tuple(parts))]
-    if unknown or not state_dict:
-        raise ValueError(
-            f'the checkpoint does not have the expected layout: {len(state_dict)} keys, '
-            f'{len(unknown)} of them outside {list(parts)}: {unknown[:20]}'
-        )
-    converted = {}
-    for prefix, convert in parts.items():
-        own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
-        converted.update({prefix + key: value for key, value in convert(own).items()})
-    return converted
+    if not state_dict:
+        raise ValueError('the checkpoint does not have the expected layout: 0 keys of a backbone')
+    return convert_parts(state_dict, parts)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from .arta import convert_arta_backbone
-from .rules import Rule, rename_keys
+from .rules import Rule, convert_parts, rename_keys
+
+#: Key of a buffer in published segmentors: a setting, not a weight.
+SETTING = 'criterion.empty_weight'
 
 
 def pixel_decoder_rules() -> list[Rule]:
@@ -95,48 +97,10 @@ def convert_mask2former_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tens
     Raises:
         ValueError: naming the keys that do not belong to this layout.
     """
-    return _convert_parts(
+    return convert_parts(
         state_dict,
         {
             'pixel_decoder.': ('pixel_decoder.', convert_pixel_decoder),
             'predictor.': ('transformer_decoder.', convert_transformer_decoder),
         },
     )
-
-
-def convert_arta_segmentor(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the authors' ARTA or DUPS model in the layout of an ``EncoderDecoder``.
-
-    Args:
-        state_dict: keys ``backbone.*``, ``sem_seg_head.*`` and ``criterion.empty_weight``; the
-            last one is a setting, not a weight, and is left out.
-
-    Raises:
-        ValueError: naming the keys that do not belong to this layout.
-    """
-    weights = {key: value for key, value in state_dict.items() if key != 'criterion.empty_weight'}
-    return _convert_parts(
-        weights,
-        {
-            'backbone.': ('backbone.', convert_arta_backbone),
-            'sem_seg_head.': ('decode_head.', convert_mask2former_head),
-        },
-    )
-
-
-def _convert_parts(
-    state_dict: Mapping[str, Tensor],
-    parts: Mapping[str, tuple[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]]],
-) -> dict[str, Tensor]:
-    """Convert the keys below every prefix by its function, and give them another prefix."""
-    unknown = [key for key in state_dict if not key.startswith(tuple(parts))]
-    if unknown:
-        raise ValueError(
-            f'the checkpoint does not have the expected layout: {len(unknown)} keys outside '
-            f'{list(parts)}: {unknown}'
-        )
-    converted = {}
-    for prefix, (target, convert) in parts.items():
-        own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
-        converted.update({target + key: value for key, value in convert(own).items()})
-    return converted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .rules import Rule, rename_keys
+from .rules import Rule, convert_parts, converts, rename_keys
 
 # A buffer of the published loss; a setting, not a weight.
 _SETTING = 'loss_decode.criterion.empty_weight'
@@ -116,6 +116,31 @@ def convert_prune_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_keys(_weights(state_dict), rules)
 
 
+def _backbone(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the class token and its position."""
+    converted = {key: value for key, value in state_dict.items() if key != 'cls_token'}
+    if 'pos_embed' in converted:
+        converted['pos_embed'] = converted['pos_embed'][:, 1:]
+    return converted
+
+
+def _decode_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Whichever of the published heads it is."""
+    if any(key.startswith('atm.') for key in state_dict):
+        return convert_shrunk_head(state_dict)
+    if 'input_proj.weight' in state_dict:
+        head = convert_prune_head(state_dict)
+        return {f'classifier.{key}': value for key, value in head.items()}
+    return convert_atm_head(state_dict)
+
+
+def _halting_heads(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbered ones."""
+    numbers = sorted({key.split('.')[0] for key in state_dict})
+    return convert_parts(state_dict, {f'{n}.': (f'{n}.', convert_prune_head) for n in numbers})
+
+
+@converts('dtop', 'segvit')
 def convert_segvit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published SegViT or DToP segmentor in the layout of our configs.
 
@@ -129,37 +154,17 @@ def convert_segvit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: naming the keys that do not belong to this layout.
     """
-    unknown = [
-        key
-        for key in state_dict
-        if not key.startswith(('backbone.', 'decode_head.', 'auxiliary_head.'))
-    ]
-    if unknown:
-        raise ValueError(
-            f'the checkpoint does not have the layout of SegViT: {len(unknown)} keys outside '
-            f'backbone, decode_head and auxiliary_head: {unknown[:20]}'
-        )
-    out = {}
-    for key, value in _below(state_dict, 'backbone.').items():
-        if key == 'pos_embed':
-            value = value[:, 1:]
-        if key != 'cls_token':
-            out[f'backbone.{key}'] = value
-    head = _below(state_dict, 'decode_head.')
-    if any(key.startswith('atm.') for key in head):
-        converted = convert_shrunk_head(head)
-    elif 'input_proj.weight' in head:
-        converted = {f'classifier.{k}': v for k, v in convert_prune_head(head).items()}
-    else:
-        converted = convert_atm_head(head)
-    out.update({f'decode_head.{key}': value for key, value in converted.items()})
-    auxiliary = _below(state_dict, 'auxiliary_head.')
-    for number in sorted({key.split('.')[0] for key in auxiliary}):
-        part = convert_prune_head(_below(auxiliary, f'{number}.'))
-        out.update({f'backbone.halting.heads.{number}.{key}': v for key, v in part.items()})
-    return out
+    return convert_parts(
+        state_dict,
+        {
+            'backbone.': ('backbone.', _backbone),
+            'decode_head.': ('decode_head.', _decode_head),
+            'auxiliary_head.': ('backbone.halting.heads.', _halting_heads),
+        },
+    )
 
 
+@converts('cts')
 def convert_cts_policy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published CTS policy network in the layout of ``GroupPolicyNet`` for 2x2 groups.
 
@@ -171,7 +176,3 @@ def convert_cts_policy(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     rules = [(r'backbone\.(.+)', r'backbone.\1'), (r'head\.(\w+)', r'decode_head.convs.2.\1')]
     return rename_keys(state_dict, rules)
-
-
-def _below(state_dict: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}

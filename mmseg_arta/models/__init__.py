@@ -1,17 +1,9 @@
 """Models, registered in mmseg's registry."""
 
+from . import backbones
 from .allocation import policies
 from .allocation.policies import *  # noqa: F403
-from .backbones import (
-    ARTA,
-    DUPS,
-    AFFSwin,
-    AutoFocusFormer,
-    EfficientNetLite0,
-    GroupPolicyNet,
-    LRFormer,
-    StepViT,
-)
+from .backbones import *  # noqa: F403
 from .decode_heads import (
     ATMHead,
     ATMTokenClassifier,
@@ -32,29 +24,22 @@ from .segmentors import (
 from .token_reduction import ConfidenceHalting, ThresholdMerging, TopGroupMerging
 
 __all__ = [
-    'ARTA',
-    'DUPS',
-    'AFFSwin',
     'ATMHead',
     'ATMTokenClassifier',
-    'AutoFocusFormer',
     'BatchedSlideEncoderDecoder',
     'BoundaryScoreHead',
     'ConfidenceHalting',
-    'EfficientNetLite0',
     'GroupPolicyHead',
-    'GroupPolicyNet',
     'GroupPolicySegmentor',
     'HaltingATMHead',
-    'LRFormer',
     'LRHead',
     'OracleEncoderDecoder',
     'ScoreTTAModel',
     'ShrunkATMHead',
     'SparseMask2FormerHead',
-    'StepViT',
     'ThresholdMerging',
     'TokensToMaps',
     'TopGroupMerging',
+    *backbones.__all__,
     *policies.__all__,
 ]

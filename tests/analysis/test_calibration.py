@@ -13,13 +13,11 @@ from mmseg_arta.analysis.calibration import (
     calibrate_caps,
     calibrate_thresholds,
     fit_token_costs,
-    policy_fragment,
     required_shares,
-    with_setting,
-    write_fragment,
 )
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.count import EvenAllocation
+from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
 from mmseg_arta.models import ARTA
 
 TINY = dict(

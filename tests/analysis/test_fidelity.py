@@ -4,19 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_arta.analysis.fidelity import FAMILIES, Family, Figures, Row
-from mmseg_arta.analysis.fidelity.measure import (
+from mmseg_arta.analysis.families import FAMILIES
+from mmseg_arta.analysis.family import Chapter, Figures, Row
+from mmseg_arta.analysis.fidelity import (
+    CHAPTERS,
     Measurement,
+    difference,
     measure,
     read_measurements,
+    render,
     write_measurements,
 )
-from mmseg_arta.analysis.fidelity.report import difference, render
 from mmseg_arta.analysis.flops.load import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = [row for family in FAMILIES.values() for row in family.rows]
+ROWS = [row for chapter in CHAPTERS.values() for row in chapter.rows]
 NANO = 'arta-nano_mask2former_1xb4-2k_camvid-256x256'
+
+
+def test_chapters_are_numbered_in_the_order_of_the_page():
+    assert [chapter.number for chapter in CHAPTERS.values()] == list(range(1, len(CHAPTERS) + 1))
+    assert list(FAMILIES)[: len(CHAPTERS)] == list(CHAPTERS)
 
 
 def test_rows_are_distinct_and_name_configs_that_exist():
@@ -28,7 +36,7 @@ def test_rows_are_distinct_and_name_configs_that_exist():
 def test_the_page_is_up_to_date_and_faithful():
     measured = read_measurements(ROOT / 'docs' / 'fidelity.json')
     assert sorted(measured) == sorted(row.key for row in ROWS)
-    assert (ROOT / 'docs' / 'fidelity.md').read_text(encoding='utf-8') == render(FAMILIES, measured)
+    assert (ROOT / 'docs' / 'fidelity.md').read_text(encoding='utf-8') == render(CHAPTERS, measured)
     for row in ROWS:
         found = measured[row.key]
         for ours, published in (
@@ -44,7 +52,7 @@ def test_measures_rows_and_says_why_not():
         Row('Nano', NANO, (64, 96), 'full', without=('post_processing',), options={'a': 1}),
         Row('Nobody', 'no-such-config'),
     )
-    found = {row.key: value for row, value in measure(Family('Nano', rows))}
+    found = {row.key: value for row, value in measure(Chapter(1, 'Nano', rows))}
     whole, part, missing = (found[row.key] for row in rows)
     assert whole.tokens == part.tokens == 510 and whole.params == part.params
     difference = whole.components['post_processing']
@@ -58,7 +66,7 @@ def test_page_sets_ours_beside_the_published_figures():
     )
     other = Row('Model B', 'b')
     found = Measurement(10_500_000, 15 * 10**9, 19 * 10**9, {'x/y': 5 * 10**9}, 7)
-    page = render({'a': Family('Chapter A', (row, other), ('A note.',))}, {row.key: found})
+    page = render({'a': Chapter(1, 'Chapter A', (row, other), ('A note.',))}, {row.key: found})
     assert '## Chapter A' in page and 'A note.' in page and 'Model B' not in page
     assert '| Model A | 10.500 | 10 | +5.00 % | – | – |' in page
     operations = '19.00 | 20 | -5.00 % | 21 | -9.52 % | 15.00 | 30.00 |'

@@ -7,7 +7,8 @@ import copy
 import pytest
 from mmseg.registry import MODELS
 
-from mmseg_arta.analysis.reduced import reduced_model, reduces
+from mmseg_arta.analysis.family import Family
+from mmseg_arta.analysis.reduced import reduced_model, reducers_of
 
 
 def blocks(model):
@@ -77,13 +78,13 @@ def test_nothing_is_loaded_or_synchronised():
 
 
 def test_rules_reach_nested_modules_and_are_unique(monkeypatch):
-    monkeypatch.setattr('mmseg_arta.analysis.reduced.REDUCERS', {})
-
-    @reduces('Inner')
     def shorten(config):
         return config | dict(depth=1)
 
+    family = Family(reducers={'Inner': shorten})
+    monkeypatch.setattr('mmseg_arta.analysis.reduced.REDUCERS', reducers_of({'a': family}))
+
     reduced = reduced_model(dict(neck=dict(type='Outer', parts=[dict(type='Inner', depth=9)])))
     assert reduced['neck']['parts'] == [dict(type='Inner', depth=1)]
-    with pytest.raises(ValueError, match='Inner has a rule already'):
-        reduces('Inner')(shorten)
+    with pytest.raises(ValueError, match=r"b reduces \['Inner'\], and so does a family before it"):
+        reducers_of({'a': family, 'b': family})

@@ -61,7 +61,7 @@ def test_classifier_weights_start_a_segmentation_backbone():
 
 def test_what_is_left_out_and_what_is_named():
     assert convert_aff_segmentor({'criterion.empty_weight': torch.zeros(1)}) == {}
-    with pytest.raises(ValueError, match=r"1 keys outside \['backbone', 'sem_seg_head'\].*'ema"):
+    with pytest.raises(ValueError, match=r"1 keys outside \['backbone.', 'sem_seg_head.'\].*'ema"):
         convert_aff_segmentor({'ema.weight': torch.zeros(1)})
     with pytest.raises(ValueError, match='1 keys without a rule'):
         convert_aff_backbone({'layers.0.upsample.weight': torch.zeros(1)})

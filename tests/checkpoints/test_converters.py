@@ -9,10 +9,12 @@ import stat
 import pytest
 import torch
 
-from mmseg_arta.checkpoints import CONVERTERS, CheckpointError
-from mmseg_arta.checkpoints.converters import (
+from mmseg_arta.checkpoints import (
+    CONVERTERS,
+    CheckpointError,
     check_weights,
     convert_state_dict,
+    converts,
     read_state_dict,
     write_checkpoint,
 )
@@ -136,9 +138,10 @@ def test_shapes_are_compared():
         assert part in str(error.value)
 
 
-def test_every_family_has_a_function():
-    assert {'arta', 'dups'} <= set(CONVERTERS)
-    assert all(callable(convert) for convert in CONVERTERS.values())
+def test_converters_are_found_and_have_names_of_their_own():
+    assert {'aff', 'arta', 'cts', 'dtop', 'dups', 'lrformer', 'segvit'} <= set(CONVERTERS)
+    with pytest.raises(ValueError, match=r'arta has a converter in mmseg_arta\.checkpoints\.arta'):
+        converts('arta')(dict)
 
 
 def test_written_files_are_whole_or_not_there(tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from mmseg_arta.checkpoints import convert_lrformer, convert_lrformer_backbone
-from mmseg_arta.checkpoints.converters import convert_state_dict
+from mmseg_arta.checkpoints import convert_state_dict
+from mmseg_arta.checkpoints.lrformer import convert_lrformer, convert_lrformer_backbone
 from mmseg_arta.models import LRFormer, LRHead
 from tests.helpers import DATA
 
@@ -55,7 +55,7 @@ def test_queries_of_the_decoder_become_linear():
 def test_other_layouts_are_named():
     with pytest.raises(ValueError, match=r'1 keys without a rule.*block1\.0\.attn\.sr'):
         convert_lrformer_backbone({'block1.0.attn.sr.weight': torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"1 of them outside \['backbone.', .*'ema"):
+    with pytest.raises(ValueError, match=r"1 keys outside \['backbone.', .*'ema"):
         convert_lrformer({'ema.x': torch.zeros(1), 'backbone.block1.0.cpe.bias': torch.zeros(1)})
     with pytest.raises(ValueError, match='0 keys'):
         convert_lrformer({'head.weight': torch.zeros(1)})

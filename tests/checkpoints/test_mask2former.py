@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from mmseg_arta.checkpoints import convert_arta_segmentor, convert_mask2former_head
+from mmseg_arta.checkpoints.arta import convert_arta_segmentor
+from mmseg_arta.checkpoints.mask2former import convert_mask2former_head
 from mmseg_arta.models import SparseMask2FormerHead
 from tests.helpers import DATA
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_arta.checkpoints.converters import CONVERTERS
+from mmseg_arta.checkpoints import CONVERTERS
 from mmseg_arta.checkpoints.segvit import convert_atm_head, convert_cts_policy, convert_segvit
 from mmseg_arta.models import GroupPolicyNet
 from tests.helpers import DATA

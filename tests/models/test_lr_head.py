@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_arta.checkpoints import convert_lr_head, convert_lrformer
+from mmseg_arta.checkpoints.lrformer import convert_lr_head, convert_lrformer
 from mmseg_arta.models import LRHead
 from tests.helpers import load_fixture
 

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from mmseg_arta.checkpoints import convert_lrformer_backbone
+from mmseg_arta.checkpoints.lrformer import convert_lrformer_backbone
 from mmseg_arta.models import LRFormer
 from mmseg_arta.models.layers.low_resolution import (
     LowResolutionSelfAttention,

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 import torch
 
-from mmseg_arta.checkpoints import convert_arta_backbone
+from mmseg_arta.checkpoints.arta import convert_arta_backbone
 from mmseg_arta.models import ARTA
 from mmseg_arta.models.layers import PublishedClustering
 from tests.helpers import load_fixture, raster_order, take

@@ -7,7 +7,8 @@ from functools import cache
 import pytest
 import torch
 
-from mmseg_arta.checkpoints import convert_pixel_decoder, convert_transformer_decoder, rename_keys
+from mmseg_arta.checkpoints import rename_keys
+from mmseg_arta.checkpoints.mask2former import convert_pixel_decoder, convert_transformer_decoder
 from mmseg_arta.models.decode_heads.mask2former import (
     MaskedTransformerDecoder,
     PixelDecoderOutput,

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmseg.apis import init_model
 
-from mmseg_arta.checkpoints import convert_arta_backbone
+from mmseg_arta.checkpoints.arta import convert_arta_backbone
 from tests.helpers import close, load_fixture
 from tests.models.test_parity_backbone import compare
 

@@ -13,6 +13,7 @@ model = dict(
     type='EncoderDecoder',
     backbone=dict(
         type='ARTA',
+        image_hidden='pixels',
         arch=dict(
             dims=(64, 32, 16, 8),
             num_heads=(8, 4, 2, 1),

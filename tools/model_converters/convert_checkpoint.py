@@ -4,7 +4,8 @@ Example, with the options that make the model compute what the authors' code com
 
     python tools/model_converters/convert_checkpoint.py arta model_final.pth arta.pth
         --config configs/arta/arta-tiny_mask2former_4xb8-80k_ade20k-512x512.py
-        --cfg-options model.decode_head.cell_position=sine model.decode_head.normalize=max
+        --cfg-options model.backbone.image_hidden=pixels
+            model.decode_head.cell_position=sine model.decode_head.normalize=max
 
 Strict: nothing is written if a key of the checkpoint is unknown, or if a config is given and
 its model has other weights than the checkpoint.
@@ -22,7 +23,7 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import mmseg_arta  # noqa: F401  registers everything
-from mmseg_arta.checkpoints.converters import (
+from mmseg_arta.checkpoints import (
     CONVERTERS,
     CheckpointError,
     check_weights,

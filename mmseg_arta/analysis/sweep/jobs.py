@@ -37,18 +37,18 @@ def overrides(subject: Subject, data_root: Path, side: int = SIDE) -> dict[str, 
     one epoch: of two iterations, with the four toy images of the sweep.
     """
     config = subject.config
-    found: dict[str, Any] = {
+    options: dict[str, Any] = {
         'default_hooks.checkpoint.save_best': None,
         'default_hooks.checkpoint.save_optimizer': False,
         'default_hooks.logger.interval': 1,
     }
     if subject.codebase == 'mmpretrain':
         factor = min(side / min(config.image_size), 1.0)
-        found |= {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.interval': 1}
+        options |= {'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.interval': 1}
     else:
         size = config.model.data_preprocessor['size']
         factor = side / min(size)
-        found |= {
+        options |= {
             'train_cfg.max_iters': ITERATIONS,
             'train_cfg.val_interval': 10**9,
             'default_hooks.checkpoint.interval': ITERATIONS,
@@ -58,22 +58,22 @@ def overrides(subject: Subject, data_root: Path, side: int = SIDE) -> dict[str, 
         key = f'{loader}_dataloader'
         if config.get(key) is None:
             continue
-        found |= {
+        options |= {
             f'{key}.num_workers': 0,
             f'{key}.persistent_workers': False,
             f'{key}.batch_size': 2 if loader == 'train' else 1,
         }
         dataset = subject.dataset_key(key)
-        found[f'{dataset}.data_root'] = str(data_root)
-        found |= _smaller_pipeline(subject, f'{dataset}.pipeline', factor)
+        options[f'{dataset}.data_root'] = str(data_root)
+        options |= _smaller_pipeline(subject, f'{dataset}.pipeline', factor)
     for key in ('crop_size', 'stride'):
         if key in config.model.get('test_cfg', {}):
-            found[f'model.test_cfg.{key}'] = _scaled(config.model.test_cfg[key], factor)
+            options[f'model.test_cfg.{key}'] = _scaled(config.model.test_cfg[key], factor)
     for key in _checkpoints(config.model, 'model'):
-        found[key] = None
+        options[key] = None
     if config.get('load_from'):
-        found['load_from'] = None
-    return found
+        options['load_from'] = None
+    return options
 
 
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
@@ -125,10 +125,10 @@ def mim_command() -> str:
         RuntimeError: if there is none.
     """
     beside = Path(sys.executable).with_name('mim')
-    found = str(beside) if beside.exists() else shutil.which('mim')
-    if found is None:
+    command = str(beside) if beside.exists() else shutil.which('mim')
+    if command is None:
         raise RuntimeError('no mim command was found; "make install" installs it (onedl-mim)')
-    return found
+    return command
 
 
 def run_mim(subject: Subject, data_root: Path, work_dir: Path, log: IO[str]) -> None:
@@ -229,8 +229,8 @@ def run_step(subject: Subject, data_root: Path, side: int = SIDE) -> None:
         assert scores.shape == (classes,), f'{classes} classes, scores {tuple(scores.shape)}'
         assert abs(scores.sum().item() - 1.0) < 1e-3, f'the scores add up to {scores.sum()}'
         return
-    found, wanted = tuple(sample.pred_sem_seg.data.shape[-2:]), tuple(sample.ori_shape)
-    assert found == wanted, f'the prediction has {found} pixels (height, width), the image {wanted}'
+    size, wanted = tuple(sample.pred_sem_seg.data.shape[-2:]), tuple(sample.ori_shape)
+    assert size == wanted, f'the prediction has {size} pixels (height, width), the image {wanted}'
 
 
 def _check(what: str, names: list[str]) -> None:

@@ -17,13 +17,12 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
 from ...datasets.toy import LAYOUTS
+from ..families import FAMILIES
 from ..reduced import build_on_meta
 
-#: What else than the head tells the models of a family apart, by the backbone's type: dotted keys
-#: of the backbone's config.
+#: By the backbone's type, the dotted keys of its config that tell models apart beside the head.
 VARIANTS: dict[str, tuple[str, ...]] = {
-    'AutoFocusFormer': ('arch', 'downsample_rate'),
-    'StepViT': ('merging.type', 'halting.policy.type'),
+    backbone: keys for family in FAMILIES.values() for backbone, keys in family.variants.items()
 }
 
 
@@ -78,10 +77,10 @@ class Subject:
 
     def at(self, key: str) -> Any:
         """What the config holds at a dotted key."""
-        found: Any = self.config
+        value: Any = self.config
         for part in key.split('.'):
-            found = found[part]
-        return found
+            value = value[part]
+        return value
 
     def dataset_key(self, loader: str) -> str:
         """Dotted key of a data loader's data set; of the innermost one, if they are wrapped."""
@@ -129,7 +128,7 @@ class Subject:
 
     def types(self) -> set[str]:
         """All registered types that the model names."""
-        return {str(found['type']) for found in _dicts(self.config.model) if 'type' in found}
+        return {str(part['type']) for part in _dicts(self.config.model) if 'type' in part}
 
 
 def _at(value: Any, key: str) -> Any:

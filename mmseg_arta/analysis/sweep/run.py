@@ -45,16 +45,16 @@ def run_plan(
             default.
     """
     records = Records(folder / 'records')
-    found = []
+    done = []
     for number, job in enumerate(plan):
         record = None if redo else _passed_before(job, records)
         if record is None:
             record = _run_job(job, folder, check or _check)
             records.write(record)
-        found.append(record)
+        done.append(record)
         if report is not None:
             report(number, record)
-    return tuple(found)
+    return tuple(done)
 
 
 def _passed_before(job: Job, records: Records) -> Record | None:

@@ -1,8 +1,13 @@
-"""LRFormer: what was published, and what to count."""
+"""LRFormer and LRFormer+."""
 
 from __future__ import annotations
 
-from .rows import Family, Figures, Row
+from dataclasses import asdict
+from typing import Any
+
+from ...models.backbones.arch import resolve_arch
+from ...models.backbones.lrformer import LRFORMER_ARCHS
+from ..family import Chapter, Family, Figures, Row
 
 #: Parameters and costs at 512x512, 640x640 and 1024x2048 (19 classes), measured on the code.
 _CODE = {
@@ -32,6 +37,15 @@ _ABLATIONS = {
 }
 #: Published figures end with the class logits or, of LRFormer+, with the masks.
 _WITHOUT = ('post_processing',)
+
+
+def reduce_lrformer(config: dict[str, Any]) -> dict[str, Any]:
+    """One block in every stage, with batch normalisation of its input if the arch has any."""
+    arch = resolve_arch(config.get('arch', 'small'), LRFORMER_ARCHS)
+    config['arch'] = asdict(arch) | dict(
+        depths=(1, 1, 1, 1), pre_norm_blocks=(0,) if arch.pre_norm_blocks else ()
+    )
+    return config
 
 
 def _rows() -> list[Row]:
@@ -92,15 +106,19 @@ def _rows() -> list[Row]:
 
 
 FAMILY = Family(
-    'LRFormer and LRFormer+',
-    tuple(_rows()),
-    (
-        'Paper: LRFormer tables 3 to 5, 7, 10, 11 and 13. Code: measured on the published '
-        'implementation with random weights. The paper rounds the parameters of B and L up, and '
-        'its figures at 1024x2048 are 1.7 to 2.4 % above what its code counts to.',
-        'The 365 G of LRFormer-XL+ do not follow from the published configuration, whose '
-        'parameters are those of the paper.',
-        'Parameters of the decoder widths (table 11) are up to 2 M above what these decoders hold; '
-        'their costs agree.',
+    reducers={'LRFormer': reduce_lrformer},
+    chapter=Chapter(
+        5,
+        'LRFormer and LRFormer+',
+        tuple(_rows()),
+        (
+            'Paper: LRFormer tables 3 to 5, 7, 10, 11 and 13. Code: measured on the published '
+            'implementation with random weights. The paper rounds the parameters of B and L up, '
+            'and its figures at 1024x2048 are 1.7 to 2.4 % above what its code counts to.',
+            'The 365 G of LRFormer-XL+ do not follow from the published configuration, whose '
+            'parameters are those of the paper.',
+            'Parameters of the decoder widths (table 11) are up to 2 M above what these decoders '
+            'hold; their costs agree.',
+        ),
     ),
 )

@@ -1,10 +1,14 @@
-"""What a row of the fidelity tables states: a model, how to count it, and what was published."""
+"""What the analyses have to know of a family of models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+#: From the config of one module, ``type`` included, to that of a smaller one of the same
+#: structure. It may change what it is given.
+Reducer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,34 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Family:
+class Chapter:
     """A chapter of the fidelity report.
 
     Attributes:
+        number: the chapters' order.
         title: headline.
         rows: in the order of the tables.
         notes: paragraphs below the headline: sources, and what differs and why.
     """
 
+    number: int
     title: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: a module of :mod:`mmseg_arta.analysis.families`.
+
+    Attributes:
+        reducers: by registered type, how a module of the family is made small. Drop paths,
+            checkpoints and SyncBN are seen to before a reducer is called.
+        variants: by a backbone's registered type, dotted keys of the backbone's config that tell
+            its models apart as much as their heads do; the sweep trains one model of each kind.
+        chapter: what was published of it; None if nothing was.
+    """
+
+    reducers: Mapping[str, Reducer] = field(default_factory=dict)
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    chapter: Chapter | None = None

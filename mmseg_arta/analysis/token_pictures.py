@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
-from ...models.token_reduction import ReducedTokens
+from ..models.token_reduction import ReducedTokens
 
 #: Outlines of superpatches by size, in BGR; the larger, the warmer.
 _COLOURS = {1: (160, 160, 160), 2: (220, 200, 60), 4: (80, 200, 80), 8: (40, 160, 250)}
@@ -18,7 +19,7 @@ _LARGEST = (60, 60, 230)
 
 @torch.no_grad()
 def token_picture(
-    model: nn.Module,
+    model: BaseModel,
     image: Tensor,
     tokens: ReducedTokens,
     palette: Sequence[Sequence[int]],
@@ -58,7 +59,7 @@ def token_picture(
     return np.concatenate(panels, 1)
 
 
-def _pixels(model: nn.Module, image: Tensor) -> np.ndarray:
+def _pixels(model: BaseModel, image: Tensor) -> np.ndarray:
     """``(H, W, 3)`` uint8 in BGR of a normalised image."""
     processor = model.data_preprocessor
     image = image.float()
