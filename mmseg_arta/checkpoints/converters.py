@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import pickle
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..safe_load import CheckpointError, load_safely
 from ..version import __version__
 from .rules import CONVERTERS
 
@@ -21,34 +21,16 @@ from .rules import CONVERTERS
 _WRAPPERS = ('state_dict', 'model', 'model_state_dict', 'module')
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be converted, with a message for the person who asked."""
-
-
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Weights in a checkpoint file, without what training scripts wrap around them.
 
     Args:
-        path: of a file written by ``torch.save``. Only tensors and plain values are read from
-            it (``weights_only``).
+        path: of a file written by ``torch.save``, see :func:`load_safely`.
 
     Raises:
         CheckpointError: if there is no such file, or something else than weights in it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f'{path}: no such file')
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0].split('. ')[0]
-        raise CheckpointError(
-            f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
-            f'state dict alone first ({reason})'
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error
+    content = load_safely(path)
     for _ in _WRAPPERS:
         inner = [key for key in _WRAPPERS if isinstance(_get(content, key), Mapping)]
         if not inner:
@@ -77,11 +59,11 @@ def _get(value: Any, key: str) -> Any:
 def convert_state_dict(
     family: str, state_dict: Mapping[str, Tensor], options: Mapping[str, Any] | None = None
 ) -> dict[str, Tensor]:
-    """Published weights in our layout.
+    """Published weights in our layout; those of our own pre-training have it already.
 
     Args:
         family: a key of :data:`~mmseg_arta.checkpoints.CONVERTERS`.
-        state_dict: in the authors' layout.
+        state_dict: in the authors' layout, or of a classifier trained with ``configs/imagenet``.
         options: of the family's converter.
 
     Raises:
@@ -92,6 +74,13 @@ def convert_state_dict(
         raise CheckpointError(f'unknown family {family!r}, expected one of {sorted(CONVERTERS)}')
     convert = CONVERTERS[family]
     options = dict(options or {})
+    if is_own_classifier(state_dict):
+        if options:
+            raise CheckpointError(
+                f"{family}: the checkpoint is of this package's own pre-training, which takes no "
+                f'options, found {sorted(options)}'
+            )
+        return dict(state_dict)
     known = list(inspect.signature(convert).parameters)[1:]
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -100,6 +89,15 @@ def convert_state_dict(
         return convert(state_dict, **options)
     except ValueError as error:
         raise CheckpointError(f'{family}: {error}') from error
+
+
+def is_own_classifier(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether weights come from ``configs/imagenet``: those of an ``ImageClassifier``.
+
+    No published checkpoint has a backbone and a head of these names.
+    """
+    parts = {key.partition('.')[0] for key in state_dict}
+    return parts == {'backbone', 'head'} and 'head.fc.weight' in state_dict
 
 
 def check_weights(

@@ -6,8 +6,10 @@ import json
 import os
 import stat
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from mmseg_arta.checkpoints import (
     CONVERTERS,
@@ -19,6 +21,7 @@ from mmseg_arta.checkpoints import (
     write_checkpoint,
 )
 from mmseg_arta.models import ARTA
+from mmseg_arta.safe_load import load_safely
 from tests.helpers import DATA
 
 
@@ -170,3 +173,57 @@ def test_written_files_are_whole_or_not_there(tmp_path, monkeypatch):
 def test_bad_targets_are_refused(tmp_path, name):
     with pytest.raises(CheckpointError, match='folder'):
         write_checkpoint({'a': torch.ones(1)}, tmp_path / name)
+
+
+def own_classifier():
+    return {
+        'backbone.stem.weight': torch.ones(2),
+        'head.fc.weight': torch.ones(1, 2),
+        'head.fc.bias': torch.ones(1),
+    }
+
+
+def test_own_pre_training_has_the_layout_already():
+    weights = own_classifier()
+    for family in ('arta', 'dups', 'aff', 'lrformer'):
+        assert convert_state_dict(family, weights) == weights
+    with pytest.raises(CheckpointError, match=r"takes no options, found \['image_mlp'\]"):
+        convert_state_dict('arta', weights, dict(image_mlp='drop'))
+    # A backbone by itself, or with another head, is someone else's.
+    for other in ('head.fc.weight', 'backbone.stem.weight'):
+        rest = {key: value for key, value in weights.items() if key != other}
+        with pytest.raises(CheckpointError, match='does not have the expected layout'):
+            convert_state_dict('arta', rest)
+
+
+def test_checkpoints_of_own_runs_are_read_with_their_logs(tmp_path):
+    buffer = HistoryBuffer([1.0, 2.0], [1, 1])
+    content = dict(
+        meta=dict(epoch=1, seed=3),
+        state_dict=own_classifier(),
+        message_hub=dict(log_scalars={'train/loss': buffer}, runtime_info=dict(iter=np.int64(2))),
+        optimizer=dict(state={}, param_groups=[dict(lr=np.float64(0.1))]),
+    )
+    torch.save(content, tmp_path / 'epoch_1.pth')
+    assert read_state_dict(tmp_path / 'epoch_1.pth').keys() == own_classifier().keys()
+    loaded = load_safely(tmp_path / 'epoch_1.pth')
+    assert loaded['message_hub']['log_scalars']['train/loss'].mean() == 1.5
+
+
+class Reaching:
+    """Reaches for an attribute of something else while it is read."""
+
+    def __init__(self, owner, name):
+        self.target = owner, name
+
+    def __reduce__(self):
+        return getattr, self.target
+
+
+@pytest.mark.parametrize(
+    'target', [(np.ndarray, 'tofile'), (HistoryBuffer, '__init__')], ids=['array', 'private']
+)
+def test_no_other_attribute_is_reached(tmp_path, target):
+    torch.save({'state_dict': Reaching(*target)}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='holds more than tensors'):
+        load_safely(tmp_path / 'a.pth')

@@ -1,4 +1,4 @@
-"""Convert a published checkpoint to the layout of this package.
+"""Convert a published checkpoint, or one of our own pre-training, to what configs start from.
 
 Example, with the options that make the model compute what the authors' code computes:
 
@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
+from mmengine.registry import MODELS, init_default_scope
+from mmseg.registry import DATASETS
 from torch import nn
 
 import mmseg_arta  # noqa: F401  registers everything
@@ -38,7 +38,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('family', choices=sorted(CONVERTERS), help='whose checkpoint it is')
-    parser.add_argument('source', type=Path, metavar='SRC', help='the published checkpoint')
+    parser.add_argument(
+        'source',
+        type=Path,
+        metavar='SRC',
+        help='the published checkpoint, or one of configs/imagenet',
+    )
     parser.add_argument('target', type=Path, metavar='DST', help='file to write')
     parser.add_argument('--config', type=Path, help='check against the model of this config')
     parser.add_argument(

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from ...safe_load import CheckpointError, load_safely
 
 #: What to do about weights that are not there or do not fit, unless a module knows better.
 CONVERT_OR_SCRATCH = (
@@ -112,12 +115,18 @@ def load_pretrained(
 
 def _read(path: str, map_location: Any, name: str, ways_on: str) -> Mapping[str, Any]:
     """The weights in a checkpoint, wrapped in a ``state_dict`` or not."""
-    try:
+    if '://' in str(path):
         content = CheckpointLoader.load_checkpoint(path, map_location)
-    except FileNotFoundError as error:
+    elif not Path(path).expanduser().exists():
         raise FileNotFoundError(
             f'{path}, the pre-trained weights of {name}, does not exist. {ways_on}'
-        ) from error
+        )
+    else:
+        # MMEngine's loader falls back to one that runs what a file tells it to.
+        try:
+            content = load_safely(Path(path).expanduser())
+        except CheckpointError as error:
+            raise ValueError(f'{error}. It is meant for {name}. {ways_on}') from error
     weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
     if not isinstance(weights, Mapping):
         raise ValueError(

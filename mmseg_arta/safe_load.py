@@ -1,0 +1,70 @@
+"""Reading checkpoint files without running what is in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, with a message for the person who asked."""
+
+
+def _statistic(owner: object, name: str) -> Any:
+    """In the place of ``getattr``: log histories name their statistics by it."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise pickle.UnpicklingError(f'attribute {name!r} of {owner!r} is not a log statistic')
+    return getattr(HistoryBuffer, name)
+
+
+#: What MMEngine's own checkpoints hold besides tensors and plain values: log histories and
+#: NumPy's numbers.
+_PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    HistoryBuffer,
+    (_statistic, 'builtins.getattr'),
+    np.ndarray,
+    np.dtype,
+    # what makes arrays and numbers; NumPy has moved them between its releases
+    np.zeros(0).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
+    *{type(np.dtype(kind)) for kind in ('bool', 'u1', 'i4', 'i8', 'f4', 'f8')},
+]
+
+
+def load_safely(path: str | Path) -> Any:
+    """The content of a file written by ``torch.save``, on the CPU.
+
+    Tensors, plain values, and the log histories of MMEngine's checkpoints are read
+    (``weights_only``); a file with anything else, which may run code when it is read, is refused.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        CheckpointError: if there is no such file, or something else in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such file')
+    try:
+        with torch.serialization.safe_globals(_PLAIN):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error).strip()
+        # PyTorch puts what it stumbled over behind a paragraph of advice.
+        reason = (
+            text.rpartition('WeightsUnpickler error:')[2].strip().splitlines()[0].split('. ')[0]
+        )
+        raise CheckpointError(
+            f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
+            f'state dict alone first ({reason})'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error
