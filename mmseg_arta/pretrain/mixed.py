@@ -40,7 +40,7 @@ class _ClassifierEncoder(MixedResolutionEncoder):
             )
 
     # A classifier has no use for the tokens of the other levels.
-    def forward(self, image: Tensor) -> tuple[Tensor]:  # ty: ignore[invalid-method-override]
+    def forward(self, image: Tensor) -> tuple[Tensor]:  # ty: ignore[incompatible-method-override]
         """The 32 px tokens.
 
         Args:
