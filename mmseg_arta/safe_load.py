@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ def _statistic(owner: object, name: str) -> Any:
 
 #: What MMEngine's own checkpoints hold besides tensors and plain values: log histories and
 #: NumPy's numbers.
-_PLAIN: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+_PLAIN: list[Any] = [
     HistoryBuffer,
     (_statistic, 'builtins.getattr'),
     np.ndarray,
@@ -56,11 +55,9 @@ def load_safely(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_PLAIN):
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error).strip()
         # PyTorch puts what it stumbled over behind a paragraph of advice.
-        reason = (
-            text.rpartition('WeightsUnpickler error:')[2].strip().splitlines()[0].split('. ')[0]
-        )
+        what = str(error).rpartition('WeightsUnpickler error:')[2].strip()
+        reason = what.partition('\n')[0].partition('. ')[0]
         raise CheckpointError(
             f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
             f'state dict alone first ({reason})'

@@ -240,3 +240,54 @@ def test_command_shows_failures(command, tmp_path, capsys, monkeypatch):
     ]
     assert '| failed: RuntimeError: no luck' in (out / 'table.md').read_text()
     assert command.main(['--work-dir', str(out), '--configs', 's']) == 0
+
+
+def classifier(tmp_path, name, extra='', base='arta-nano_1xb64-8e_cifar10-64x64'):
+    pytest.importorskip('mmseg_arta.pretrain', exc_type=ImportError)
+    return write_config(tmp_path, name, ROOT / f'configs/imagenet/{base}.py', extra)
+
+
+def test_classifiers_train_one_epoch_of_toy_pictures(tmp_path):
+    base = 'lrformer-l-in22k_8xb64-30e_in1k-384x384'
+    subject = Subject.load(classifier(tmp_path, 'large', base=base))
+    assert (subject.codebase, subject.layout, subject.head) == (
+        'mmpretrain',
+        'imagenet',
+        'LinearClsHead',
+    )
+    found = overrides(subject, tmp_path)
+    assert found['train_cfg.max_epochs'] == 1 and 'train_cfg.max_iters' not in found
+    assert found['train_dataloader.dataset.pipeline.1.scale'] == 128
+    assert found['test_dataloader.dataset.pipeline.1.scale'] == (128, 128)
+    assert found['model.backbone.init_cfg'] is None
+    # Small images stay as they are; a data set without validation has no loader to change.
+    nano = overrides(Subject.load(classifier(tmp_path, 'nano')), tmp_path)
+    assert nano['train_dataloader.dataset.pipeline.1.scale'] == (64, 64)
+    base = 'lrformer-l_8xb128-90e_in22k-224x224'
+    many = overrides(Subject.load(classifier(tmp_path, 'many', base=base)), tmp_path)
+    assert not [key for key in many if key.startswith('val_dataloader')]
+
+
+def test_classifiers_of_another_data_set_run_by_mim(tmp_path):
+    base = 'lrformer-l_8xb128-90e_in22k-224x224'
+    paths = [
+        classifier(tmp_path, 'many-classes', base=base),
+        classifier(tmp_path, 'xl', base=base.replace('-l_', '-xl_')),
+        classifier(tmp_path, 'one-k', base='lrformer-t_8xb128-300e_in1k-224x224'),
+        classifier(tmp_path, 'swin', base='swin-mini_16xb256-300e_in1k-224x224'),
+    ]
+    assert how(make_plan(paths, small)) == {
+        'many-classes': 'reduced step',
+        'xl': 'mim',
+        'one-k': 'mim',
+        'swin': 'mim',
+    }
+
+
+def test_reduced_step_of_a_classifier(tmp_path):
+    data = tmp_path / 'toy'
+    write_toy_dataset(data, 'imagenet', train=2, val=1, size=(40, 40))
+    run_step(Subject.load(classifier(tmp_path, 'good')), data, side=64)
+    wrong = "model = dict(head=dict(loss=dict(loss_weight=float('nan'))))"
+    with pytest.raises(AssertionError, match='the loss is'):
+        run_step(Subject.load(classifier(tmp_path, 'bad', wrong)), data, side=64)

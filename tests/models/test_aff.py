@@ -15,7 +15,6 @@ from mmseg.structures import SegDataSample
 from mmseg_arta.analysis.reduced import reduced_model
 from mmseg_arta.models import AutoFocusFormer, TokensToMaps
 from mmseg_arta.models.decode_heads.mask2former.mask_features import central_cells
-from mmseg_arta.pretrain.aff import AutoFocusFormer as ImageBackbone
 from mmseg_arta.structures import Neighborhood
 from tests.helpers import raster_order, take
 
@@ -287,29 +286,3 @@ def test_bad_options_are_named(options, message):
 def test_bad_images_are_named():
     with pytest.raises(ValueError, match=r'found \(1, 3, 0, 8\)'):
         small()(torch.zeros(1, 3, 0, 8))
-
-
-def test_classifiers_get_one_map_that_averages_to_the_tokens_mean():
-    model = ImageBackbone(SMALL, drop_path_rate=0.0).eval()
-    images = torch.randn(2, 3, 64, 96)
-    (found,) = model(images)
-    assert found.shape == (2, 32, 6, 1)
-    (level,) = AutoFocusFormer.forward(model, images).levels
-    torch.testing.assert_close(
-        found.mean((2, 3)), level.feats.unflatten(0, (2, -1)).mean(1), atol=1e-6, rtol=1e-5
-    )
-    assert AutoFocusFormer('mini', out_stages=(3,)).state_dict().keys() == (
-        ImageBackbone('mini').state_dict().keys()
-    )
-    with pytest.raises(TypeError, match='depth'):
-        ImageBackbone('mini', depth=3)
-
-
-def test_classifiers_attend_globally_in_the_last_stage():
-    model = ImageBackbone(SMALL).eval()
-    level = model(torch.randn(1, 3, 224, 224))[0]
-    assert level.shape[2] == 49
-    tokens = AutoFocusFormer.forward(model, torch.randn(1, 3, 224, 224)).levels[0]
-    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 7
-    model.stages[3].neighborhood_size = 48
-    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 6

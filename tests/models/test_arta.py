@@ -208,3 +208,22 @@ def test_bad_options_are_refused(options, message):
 def test_bad_images_are_refused(shape):
     with pytest.raises(ValueError, match='ARTA needs images'):
         build()(torch.zeros(shape))
+
+
+def test_encoders_without_scores_take_policies_that_need_none():
+    from mmseg_arta.models import ARTA
+    from tests.builders import NANO
+
+    for policy in (
+        dict(type='RandomAllocation', schedule=(0.5, 0.5)),
+        dict(type='ReconsideringAllocation', policy=dict(type='RandomAllocation')),
+    ):
+        model = ARTA(NANO, allocation=policy, scored=False)
+        assert not [name for name, _ in model.named_parameters() if '.score.' in name]
+        tokens = model(torch.randn(2, 3, 64, 64))
+        assert all((record.scores == 0).all() for record in tokens.rounds)
+        assert not any(record.scores.requires_grad for record in tokens.rounds)
+        sum(level.feats.square().sum() for level in tokens.levels).backward()
+        assert all(p.grad is not None for p in model.parameters())
+    with pytest.raises(ValueError, match='scored=False leaves no scores to select by'):
+        ARTA(NANO, scored=False)

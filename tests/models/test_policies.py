@@ -253,3 +253,14 @@ def test_progress_hook_without_a_schedule_is_an_error():
     hook = HOOKS.build(dict(type='AllocationProgressHook'))
     with pytest.raises(ValueError, match='remove the hook'):
         hook.before_train(Runner(model=model_with(FullAllocation())))
+
+
+def test_policies_say_whether_they_look_at_scores():
+    without = dict(type='RandomAllocation')
+    scored = dict(type='ThresholdAllocation')
+    assert not build_policy(without).uses_scores and not FullAllocation().uses_scores
+    assert build_policy(scored).uses_scores and OracleAllocation(0.5).uses_scores
+    assert not build_policy(dict(train=without, test=dict(type='FullAllocation'))).uses_scores
+    assert build_policy(dict(train=without, test=scored)).uses_scores
+    assert not ReconsideringAllocation(without).uses_scores
+    assert ReconsideringAllocation(scored).uses_scores

@@ -1,56 +1,114 @@
-"""Backbones in mmpretrain's registry, with a stand-in where mmpretrain is not installed."""
+"""What goes into mmpretrain's registries, and what is said where it is not installed."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from types import ModuleType
+from pathlib import Path
 
 import pytest
-from mmengine.registry import Registry
 
-from mmseg_arta.models import LRFormer
-from mmseg_arta.pretrain import BACKBONES, register_backbones
+ROOT = Path(__file__).resolve().parents[2]
 
+HIDE = """
+import sys
 
-@pytest.fixture
-def models(monkeypatch):
-    """Registry of a module named as mmpretrain's."""
-    package, module = ModuleType('mmpretrain'), ModuleType('mmpretrain.registry')
-    package.__path__ = []
-    module.MODELS = Registry('model', scope='mmseg')
-    monkeypatch.setitem(sys.modules, 'mmpretrain', package)
-    monkeypatch.setitem(sys.modules, 'mmpretrain.registry', module)
-    return module.MODELS
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.split('.')[0] in {hidden!r}:
+            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
 
-
-def hide(monkeypatch, hidden):
-    """Make a module look as if it were not installed."""
-
-    class Finder:
-        @staticmethod
-        def find_spec(name, path=None, target=None):
-            if name == hidden:
-                raise ModuleNotFoundError('hidden', name=name)
-
-    for name in [name for name in sys.modules if name.startswith(hidden)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, 'meta_path', [Finder, *sys.meta_path])
+sys.meta_path.insert(0, Finder)
+"""
 
 
-def test_backbones_are_registered(models):
-    assert register_backbones() and register_backbones()
-    assert all(models.get(backbone.__name__) is backbone for backbone in BACKBONES)
-    arch = dict(dims=(8, 8, 8, 8), depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
-    config = dict(type='LRFormer', arch=arch, pooled_size=7, out_indices=(3,))
-    assert isinstance(models.build(config), LRFormer)
+def run(code, hidden=()):
+    """Output of Python code in a process to which some modules are not installed."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', HIDE.format(hidden=tuple(hidden)) + code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=ROOT,
+    )
+    return done.returncode, done.stdout + done.stderr
 
 
-def test_mmpretrain_is_optional(monkeypatch):
-    hide(monkeypatch, 'mmpretrain')
-    assert not register_backbones()
+@pytest.mark.parametrize(
+    'hidden, named, unnamed',
+    [
+        (['mmpretrain', 'torchvision'], ['mmpretrain: not found', 'torchvision: not found'], []),
+        (['mmpretrain'], ['mmpretrain: not found', 'mmseg_arta[pretrain]'], ['pytorch.org']),
+        (['torchvision'], ['torchvision: not found', 'pytorch.org'], []),
+    ],
+    ids=lambda value: '+'.join(value) if value else '',
+)
+def test_without_mmpretrain_we_segment_and_say_what_to_install(hidden, named, unnamed):
+    if hidden == ['mmpretrain']:
+        pytest.importorskip('torchvision')
+    code = """
+import torch, mmseg_arta.models as models
+arch = dict(dims=(16, 16, 16, 16), num_heads=(1, 1, 1, 1), allocation_depths=(1, 1, 1),
+            refinement_depths=(1, 1, 1, 1))
+assert len(models.ARTA(arch)(torch.zeros(1, 3, 64, 64)).levels) == 4
+try:
+    import mmseg_arta.pretrain
+except ImportError as error:
+    print('SAID', error)
+"""
+    status, output = run(code, hidden)
+    assert status == 0, output
+    said = output.split('SAID')[1]
+    assert all(text in said for text in named)
+    assert not any(text in said for text in unnamed)
+    assert 'Segmentation needs neither of them' in said
 
 
-def test_a_broken_mmpretrain_says_so(models, monkeypatch):
-    hide(monkeypatch, 'mmpretrain.registry')
-    with pytest.raises(ModuleNotFoundError, match='hidden'):
-        register_backbones()
+def test_configs_can_be_read_without_mmpretrain():
+    code = """
+from pathlib import Path
+from mmseg_arta.analysis.sweep import Subject
+from mmseg_arta.analysis.sweep.plan import missing_need
+(path,) = Path('configs/imagenet').glob('arta-tiny_*.py')
+print('NEEDS', missing_need(Subject.load(path)))
+"""
+    status, output = run(code, ['mmpretrain'])
+    assert status == 0, output
+    assert 'NEEDS it needs mmpretrain, which is not installed' in output
+
+
+def test_backbones_policies_and_hooks_are_registered():
+    pytest.importorskip('mmseg_arta.pretrain', exc_type=ImportError)
+    from mmpretrain.registry import HOOKS, MODELS
+
+    from mmseg_arta import models
+    from mmseg_arta.pretrain import BACKBONES, register_backbones
+    from mmseg_arta.pretrain.registration import HOOKS as OURS
+    from mmseg_arta.pretrain.registration import POLICIES
+
+    register_backbones()
+    assert all(MODELS.get(part.__name__) is part for part in (*BACKBONES, *POLICIES))
+    assert all(HOOKS.get(hook.__name__) is hook for hook in OURS)
+    # Segmentation goes on with its own.
+    assert models.ARTA is not MODELS.get('ARTA') and issubclass(MODELS.get('ARTA'), models.ARTA)
+    from mmseg.registry import MODELS as SEGMENTATION
+
+    assert SEGMENTATION.get('ARTA') is models.ARTA
+
+
+def test_a_broken_mmpretrain_says_so(monkeypatch):
+    pytest.importorskip('mmseg_arta.pretrain', exc_type=ImportError)
+    from mmseg_arta._requirements import Finding
+    from mmseg_arta.pretrain import registration
+
+    def look(part):
+        error = RuntimeError('operator torchvision::nms does not exist')
+        return (
+            Finding(part, error=error) if part.module == 'torchvision' else Finding(part, '1.3.6')
+        )
+
+    monkeypatch.setattr(registration, 'look_at', look)
+    with pytest.raises(ImportError, match=r'its import fails \(RuntimeError: operator') as error:
+        registration.check_requirements()
+    assert isinstance(error.value.__cause__, RuntimeError)

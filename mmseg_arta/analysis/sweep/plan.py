@@ -243,7 +243,10 @@ def _rank(subject: Subject, size: Callable[[Subject], float]) -> tuple[float, ..
 def _parameters(subject: Subject) -> float:
     init_default_scope(subject.config.get('default_scope', 'mmseg'))
     try:
-        model = build_on_meta(subject.config.model.to_dict())
+        model_cfg = subject.config.model.to_dict()
+        if subject.codebase == 'mmpretrain':
+            model_cfg.pop('train_cfg', None)  # building it logs a line
+        model = build_on_meta(model_cfg)
     except Exception:
         return float('inf')  # its own step shows what is wrong
     return sum(p.numel() for p in model.parameters())

@@ -60,11 +60,10 @@ def write_toy_dataset(
     partial = target.with_name(f'.{target.name}.partial-{os.getpid()}')
     try:
         for split, count in (('train', train), ('val', val)):
-            common = (split, count, size, seed, progress)
             if isinstance(style, Layout):
-                _write_scenes(partial, style, *common)
+                _write_scenes(partial, style, split, count, size, seed, progress)
             else:
-                _write_pictures(partial, style, *common)
+                _write_pictures(partial, style, split, count, size, seed, progress)
         about = dict(layout=layout, train=train, val=val, size=list(size), seed=seed)
         (partial / MARKER).write_text(json.dumps(about) + '\n')
         if target.exists():
