@@ -55,7 +55,10 @@ LARGER = {
 
 
 def arta(size: str) -> torch.nn.Module:
-    return build_model(load_config(f'arta-{size}_mask2former_4xb8-80k_ade20k-512x512'))
+    config = load_config(f'arta-{size}_mask2former_4xb8-80k_ade20k-512x512')
+    # as in the published code
+    config.model.backbone.image_hidden = 'pixels'
+    return build_model(config)
 
 
 def giga(value: float, rel: float = 2e-3) -> object:

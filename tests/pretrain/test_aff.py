@@ -35,9 +35,9 @@ def test_classifiers_attend_globally_in_the_last_stage():
     level = model(torch.randn(1, 3, 224, 224))[0]
     assert level.shape[2] == 49
     tokens = AutoFocusFormer.forward(model, torch.randn(1, 3, 224, 224)).levels[0]
-    assert model.stages[3].neighborhood(tokens, (56, 56)).neighbors.shape[1] == 7
+    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 7
     model.stages[3].neighborhood_size = 48
-    assert model.stages[3].neighborhood(tokens, (56, 56)).neighbors.shape[1] == 6
+    assert model.stages[3].clustering(tokens, (56, 56)).num_neighbors == 6
 
 
 def test_swin_hands_out_its_last_map_and_has_no_other_norms():
