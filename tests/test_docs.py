@@ -22,7 +22,9 @@ from mmengine.registry import Registry, root
 from tests.pages import PAGES, ROOT, fences, files, spans, tree
 
 # What commands and builds make, and what belongs to others: not part of a checkout.
-_MADE = ('dist/', 'pretrain/', 'mmseg_arta/.mim', '.venv', '<work_dir>/')
+_MADE = ('dist/', 'pretrain/', 'mmseg_arta/.mim', '.venv', '<work_dir>/', 'work_dirs/')
+# Folders and files of data sets, as pages on data name them.
+_DATA = ('train/', 'val/', 'meta/', 'meta/val.txt', 'data/')
 _SUFFIXES = ('.py', '.md', '.json', '.yml', '.yaml', '.toml', '.txt', '.sh', '.cpp', '.h', '.cu')
 _SUFFIXES += ('.cuh',)
 # Names of other libraries and of their distributions, parameters and files.
@@ -137,7 +139,7 @@ def registered() -> frozenset[str]:
     kinds = [getattr(mmseg.registry, name) for name in dir(mmseg.registry)]
     kinds += [getattr(root, name) for name in dir(root)]
     found = {name for kind in kinds if isinstance(kind, Registry) for name in kind.module_dict}
-    return frozenset(found | {'ImageClassifier'})  # the latter one is mmpretrain's
+    return frozenset(found | {'ImageClassifier', 'ImageNet21k'})  # the latter are mmpretrain's
 
 
 def is_class(name: str) -> bool:
@@ -193,7 +195,7 @@ def wrong_config(text: str) -> str:
 def is_config(text: str) -> bool:
     if '/' in text or ' ' in text:
         return False
-    pattern = re.search(r'_\d+xb\d+-\d+k_', text)
+    pattern = re.search(r'_\d+xb\d+-\d+[ke]_', text)
     return bool(pattern) or bool(re.fullmatch(r'[a-z*][\w{},\[\]*-]*_[\w*-]*\*', text))
 
 
@@ -283,6 +285,8 @@ def wrong_arguments(rest: list[str]) -> str:
 def wrong_span(text: str, page: Path) -> str:
     """What is wrong with a piece of code in a sentence."""
     text = text.strip()
+    if text.startswith(_MADE) or text in _DATA:
+        return ''
     if '::' in text and re.match(r'[\w/]+\.py::', text):
         return wrong_symbol(text)
     if re.match(r'(make|python|mim|benchmarks/gpu\.sh|\.ci/run)( |$)', text):

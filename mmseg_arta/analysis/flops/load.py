@@ -9,9 +9,8 @@ from typing import Any
 import mmseg
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
-from mmseg.registry import MODELS
 from torch import nn
 
 _PACKAGE = Path(__file__).resolve().parents[2]
