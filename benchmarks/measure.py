@@ -5,13 +5,16 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from mmseg_arta.analysis.benchmark.machine import machine
 
 #: Seconds.
 PATIENCE = 3.0
@@ -109,44 +112,6 @@ def matrix_rate(device: str, dtype: torch.dtype, side: int = 1024) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     least = interleaved({'product': lambda: a @ b}, device, 7)['product']
     return side**3 / least
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    from mmseg_arta.ops import available_backends
-    from mmseg_arta.version import __version__
-
-    info = {
-        'device': device,
-        'processor': _processor(),
-        'instructions': torch.backends.cpu.get_cpu_capability(),
-        'threads': torch.get_num_threads(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmseg_arta': __version__,
-        # Results are published: without the folders of this machine.
-        'back ends': {
-            name: reason.partition(' (')[0] for name, reason in available_backends().items()
-        },
-    }
-    if device == 'cuda':
-        properties = torch.cuda.get_device_properties(0)
-        info |= {
-            'gpu': properties.name,
-            'compute capability': f'{properties.major}.{properties.minor}',
-            'gpu memory': properties.total_memory,
-            'cuda': torch.version.cuda,
-        }
-    return info
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
 
 
 def write(name: str, device: str, dtype: str, result: Mapping[str, Any], folder: Path) -> Path:

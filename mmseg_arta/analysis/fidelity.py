@@ -13,9 +13,10 @@ from pathlib import Path
 
 from .families import FAMILIES
 from .family import Chapter, Row
+from .files import write_json
 from .flops import OperationCount, count_operations
 from .flops.load import build_model, load_config
-from .flops.report import EXECUTED, PUBLISHED, write_json
+from .flops.report import EXECUTED, PUBLISHED
 
 #: Chapters of the report by the names of their families, in its order.
 CHAPTERS: dict[str, Chapter] = {

@@ -1,0 +1,339 @@
+"""The ways to measure, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from statistics import mean, pstdev
+from typing import Any
+
+from .pictures import PictureStore
+from .subjects import Conditions, Model
+from .timing import TOLERANCE, Timing, disagreement, speed_ratio, split_turns
+from .worker import ModelFailed, OutOfMemory, Worker
+
+PROTOCOLS = ('inference', 'train', 'flops')
+
+#: Told of every step: how many are done, of how many.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a protocol found of a model.
+
+    Attributes:
+        model: which.
+        batch_size: images per step.
+        figures: by name, in the units that the names say; ratios are to the first model.
+        failure: why there are none.
+    """
+
+    model: Model
+    batch_size: int
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    failure: str = ''
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a protocol found.
+
+    Attributes:
+        protocol: its name.
+        conditions: of all models; the batch size is that of the rows.
+        steps, warmup: measured, and before them; 0 where there are none.
+        source: the images, in words.
+        rows: of every model and batch size.
+        remarks: what a reader must know.
+    """
+
+    protocol: str
+    conditions: Conditions
+    steps: int
+    warmup: int
+    source: str
+    rows: Sequence[Row]
+    remarks: Sequence[str] = ()
+
+
+def inference(
+    models: Sequence[Model],
+    conditions: Conditions,
+    pictures: PictureStore,
+    steps: int = 128,
+    warmup: int = 10,
+    progress: Progress | None = None,
+) -> Result:
+    """Speed and memory of prediction (ARTA 4.2.4).
+
+    The models take turns. Images per second are an average over all steps; memory is the most
+    since the warm-up, weights included.
+    """
+    timings: dict[str, Timing] = {}
+    peaks: dict[str, int] = {}
+    with _crew(models, conditions, pictures) as crew:
+        _warm_up(crew, 'infer', warmup)
+        crew.each('reset_peak')
+        turns = _take_turns(crew, 'infer', steps, conditions, progress)
+        for label, peak in crew.each('peak').items():
+            peaks[label] = peak
+            timings[label] = Timing(conditions.batch_size, _seconds(turns[label]))
+    figures = {
+        label: dict(
+            images_per_second=timing.images_per_second,
+            latency_ms=1000 * timing.latency,
+            latency_95_ms=1000 * timing.latency_95,
+            memory_bytes=peaks[label],
+            params=crew.about[label]['params'],
+        )
+        for label, timing in timings.items()
+    }
+    _compare_speed(figures, timings, models)
+    _compare(figures, models, 'memory_bytes', 'memory_ratio')
+    rows = crew.rows(figures, conditions.batch_size)
+    remarks = _trust(timings, models) + _random_weights(crew)
+    return Result('inference', conditions, steps, warmup, pictures.source, rows, remarks)
+
+
+def train(
+    models: Sequence[Model],
+    conditions: Conditions,
+    pictures: PictureStore,
+    steps: int = 20,
+    warmup: int = 20,
+    progress: Progress | None = None,
+) -> Result:
+    """Memory and time of training steps (DUPS, table 6): mean and maximum of the steps' peaks."""
+    timings: dict[str, Timing] = {}
+    found: dict[str, dict[str, Any]] = {}
+    with _crew(models, conditions, pictures) as crew:
+        _warm_up(crew, 'train', warmup)
+        turns = _take_turns(crew, 'train', steps, conditions, progress)
+        for label in crew.working():
+            timing = Timing(conditions.batch_size, _seconds(turns[label]))
+            peaks = [step.memory for turn in turns[label] for step in turn]
+            timings[label] = timing
+            found[label] = dict(
+                memory_max_bytes=max(peaks),
+                memory_mean_bytes=mean(peaks),
+                images_per_second=timing.images_per_second,
+                step_ms=1000 * timing.latency,
+                params=crew.about[label]['params'],
+            )
+    _compare_speed(found, timings, models)
+    _compare(found, models, 'memory_max_bytes', 'memory_ratio')
+    rows = crew.rows(found, conditions.batch_size)
+    remarks = _trust(timings, models) + _random_weights(crew)
+    return Result('train', conditions, steps, warmup, pictures.source, rows, remarks)
+
+
+def flops(
+    models: Sequence[Model],
+    conditions: Conditions,
+    pictures: PictureStore,
+    progress: Progress | None = None,
+) -> Result:
+    """Operations of one image: mean and standard deviation over the images, all of one size.
+
+    A model after the other; random images are one image, since all cost alike or are all noise.
+    """
+    conditions = replace(conditions, batch_size=1)
+    counts: dict[str, list[dict[str, Any]]] = {}
+    failures: dict[str, str] = {}
+    abouts: dict[str, dict[str, Any]] = {}
+    for position, model in enumerate(models):
+        with _crew([model], conditions, pictures) as crew:
+            for number in range(pictures.count):
+                for label, count in crew.each('count', number).items():
+                    counts.setdefault(label, []).append(count)
+                if progress is not None:
+                    done = position * pictures.count + number + 1
+                    progress(done, len(models) * pictures.count)
+            failures |= crew.failures
+            abouts |= crew.about
+    figures = {}
+    for label, found in counts.items():
+        if label in failures:
+            continue
+        published = [count['macs_published'] for count in found]
+        figures[label] = dict(
+            params=found[0]['params'],
+            gmacs_published=mean(published) / 1e9,
+            gmacs_published_std=pstdev(published) / 1e9,
+            gmacs=mean(count['macs'] for count in found) / 1e9,
+            tokens=mean(sum(count['tokens'].values()) for count in found),
+            images=len(found),
+        )
+    _compare(figures, models, 'gmacs_published', 'gmacs_ratio')
+    rows = [
+        Row(model, 1, figures.get(model.label, {}), failures.get(model.label, ''))
+        for model in models
+    ]
+    adaptive = [m.label for m in models if _arbitrary(m, abouts)]
+    return Result('flops', conditions, 0, 0, pictures.source, rows, _by_chance(adaptive))
+
+
+class _Crew:
+    """The models' processes, less those that fell out."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.models = models
+        self.workers: dict[str, Worker] = {}
+        self.failures: dict[str, str] = {}
+        self.about: dict[str, dict[str, Any]] = {}
+
+    def working(self) -> list[str]:
+        """Labels of the models that have not failed, in order."""
+        return [label for label in self.workers if label not in self.failures]
+
+    def each(self, method: str, *arguments: Any) -> dict[str, Any]:
+        """Call a method of every model that still works."""
+        found = {}
+        for label in self.working():
+            value = self.ask(label, method, *arguments)
+            if label not in self.failures:
+                found[label] = value
+        return found
+
+    def ask(self, label: str, method: str, *arguments: Any) -> Any:
+        """Call a method of one model; None if it fails, which is noted."""
+        try:
+            return self.workers[label](method, *arguments)
+        except OutOfMemory:
+            self.failures[label] = 'out of memory'
+        except (ModelFailed, ValueError) as error:
+            self.failures[label] = f'failed: {error}'
+        # What it holds is needed by the others.
+        self.workers[label].close()
+        return None
+
+    def rows(self, figures: Mapping[str, Mapping[str, Any]], batch_size: int) -> list[Row]:
+        """In the order of the models."""
+        return [
+            Row(m, batch_size, figures.get(m.label, {}), self.failures.get(m.label, ''))
+            for m in self.models
+        ]
+
+
+@contextmanager
+def _crew(
+    models: Sequence[Model], conditions: Conditions, pictures: PictureStore
+) -> Generator[_Crew]:
+    """Start a process for every model.
+
+    Raises:
+        ValueError: if a model refuses its settings.
+    """
+    crew = _Crew(models)
+    with ExitStack() as stack:
+        for model in models:
+            try:
+                worker = stack.enter_context(Worker(model, conditions, pictures))
+            except OutOfMemory:
+                crew.failures[model.label] = 'out of memory'
+            except ModelFailed as error:
+                crew.failures[model.label] = f'failed: {error}'
+            except ValueError as error:
+                raise ValueError(f'{model.label}: {error}') from error
+            else:
+                crew.workers[model.label] = worker
+                crew.about[model.label] = worker.about
+        yield crew
+
+
+def _warm_up(crew: _Crew, method: str, steps: int) -> None:
+    for label in crew.working():
+        crew.ask(label, method, 0, steps)
+        if label not in crew.failures:
+            crew.ask(label, 'rest')
+
+
+def _take_turns(
+    crew: _Crew,
+    method: str,
+    steps: int,
+    conditions: Conditions,
+    progress: Progress | None,
+) -> dict[str, list[Any]]:
+    """Steps of all models, turn by turn, every second turn in the opposite order."""
+    turns: dict[str, list[Any]] = {label: [] for label in crew.working()}
+    for number, numbers in enumerate(split_turns(steps)):
+        for label in crew.working()[:: -1 if number % 2 else 1]:
+            # A GPU's memory was handed to the others: the first step takes it back.
+            extra = int(conditions.device.startswith('cuda'))
+            first = max(numbers.start - extra, 0)
+            found = crew.ask(label, method, first, len(numbers) + extra)
+            if found is not None:
+                turns[label].append(found[extra:])
+                crew.ask(label, 'rest')
+        if progress is not None:
+            progress(numbers.stop, steps)
+    return turns
+
+
+def _seconds(turns: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(step.seconds for step in turn) for turn in turns)
+
+
+def _compare(
+    figures: Mapping[str, dict[str, Any]], models: Sequence[Model], name: str, ratio: str
+) -> None:
+    first = figures.get(models[0].label)
+    for found in figures.values():
+        found[ratio] = found[name] / first[name] if first and first[name] else None
+
+
+def _compare_speed(
+    figures: Mapping[str, dict[str, Any]], timings: Mapping[str, Timing], models: Sequence[Model]
+) -> None:
+    first = timings.get(models[0].label)
+    for label, found in figures.items():
+        found['speed_ratio'] = None if first is None else speed_ratio(first, timings[label])
+        found['turns_ms'] = [[1000 * s for s in turn] for turn in timings[label].turns]
+
+
+def _trust(timings: Mapping[str, Timing], models: Sequence[Model]) -> list[str]:
+    """What the halves of the samples say about the figures."""
+    first = timings.get(models[0].label)
+    if first is None:
+        return []
+    remarks = []
+    for label, timing in timings.items():
+        apart = disagreement(first, timing)
+        if apart is None:
+            return [
+                'Too few steps to tell by their halves whether the ratios would come out again.'
+            ]
+        if apart > TOLERANCE:
+            what = f'the ratio of {label} to {models[0].label}'
+            if timing is first:
+                what = f'the time of a step of {label}'
+            remarks.append(
+                f'The two halves of the samples disagree by {apart:.0%} in {what}: more than '
+                f'{TOLERANCE:.0%}. Measure longer, or on a machine that does less else.'
+            )
+    return remarks
+
+
+def _arbitrary(model: Model, about: Mapping[str, Mapping[str, Any]]) -> bool:
+    return model.checkpoint is None and bool(about.get(model.label, {}).get('adaptive'))
+
+
+def _random_weights(crew: _Crew) -> list[str]:
+    return _by_chance([m.label for m in crew.models if _arbitrary(m, crew.about)])
+
+
+def _by_chance(labels: Sequence[str]) -> list[str]:
+    if not labels:
+        return []
+    return [
+        f'{", ".join(labels)}: allocates tokens by scores of random weights, which says nothing of '
+        'a trained model; give --checkpoint or --allocation.'
+    ]
+
+
+def every_row(results: Sequence[Result]) -> Iterator[tuple[str, Row]]:
+    """All rows with the names of their protocols."""
+    return ((result.protocol, row) for result in results for row in result.rows)
