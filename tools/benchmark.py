@@ -113,7 +113,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add('--halt-after', type=blocks, action='append', default=[], metavar='N,N', help='see above')
     add('--thresholds', type=thresholds, action='append', default=[], metavar='X,X', help='same')
-    add('--miou', nargs='+', default=[], metavar='X', help="per config, '-' for none; for the plot")
+    add('--miou', nargs='+', default=[], metavar='X', help="per config, '-' for its metafile's")
     add('--label', nargs='+', default=[], metavar='NAME', help='per config')
     add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of all configs')
     add('--json', type=Path, metavar='FILE', help='write all figures')

@@ -40,6 +40,12 @@ and two conventions stand side by side, all for one image, whole, post-processin
 is ours against the column before. *full* allocation refines every token, *caps* the largest share
 of training in every round, whatever the scores. A dash says that nothing was published.
 
+The papers' means and deviations over validation images are of images resized to one size each,
+512x512 or, on Cityscapes, 1024x2048, and seen whole. `tools/get_flops.py --dataset-samples` and
+`tools/benchmark.py --protocol flops` count like that. With `--sample-size pipeline` the first
+counts what testing runs instead: the size that the test pipeline makes, 512x683 of a 4:3 image of
+ADE20K, and windows where the config has them, three overlapping ones of 1024x1024 on Cityscapes.
+
 To reproduce a row, or the page (all chapters, or some of {names}):
 
     python tools/get_flops.py arta-tiny_mask2former_4xb8-80k_ade20k-512x512 \\

@@ -41,22 +41,25 @@ class PeakMemory:
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
             return torch.cuda.max_memory_allocated(self.device)
-        try:
-            # Unlike ru_maxrss, it can be reset and does not count the program that started this.
-            for line in _STATUS.read_text().splitlines():
-                if line.startswith('VmHWM:'):
-                    return int(line.split()[1]) * 1024
-        except OSError:
-            pass
+        # Unlike ru_maxrss, it can be reset and does not count the program that started this.
+        peak = _status('VmHWM')
+        if peak is not None:
+            return peak
         unit = 1 if sys.platform == 'darwin' else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
-    def resident(self) -> int:
-        """Bytes held now."""
+    def held(self) -> int | None:
+        """Bytes now; None where the system does not say."""
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
             return torch.cuda.memory_allocated(self.device)
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith('VmRSS:'):
-                return int(line.split()[1]) * 1024
-        raise OSError(f'{_STATUS} has no VmRSS')
+        return _status('VmRSS')
+
+
+def _status(field: str) -> int | None:
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return None
+    found = (line.split()[1] for line in lines if line.startswith(f'{field}:'))
+    return next((int(kib) * 1024 for kib in found), None)

@@ -25,10 +25,10 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel('flops', 'gmacs_published', 'GFLOPs, as papers count (less is better)'),
-    Panel('inference', 'images_per_second', 'images per second (more is better)'),
-    Panel('inference', 'memory_bytes', 'peak memory, GiB (less is better)', 2.0**-30),
-    Panel('train', 'memory_max_bytes', 'training memory, GiB (less is better)', 2.0**-30),
+    Panel('flops', 'gmacs_published', 'GFLOPs as papers count\n(less is better)'),
+    Panel('inference', 'images_per_second', 'images per second\n(more is better)'),
+    Panel('inference', 'memory_bytes', 'peak memory, GiB\n(less is better)', 2.0**-30),
+    Panel('train', 'memory_max_bytes', 'training memory, GiB\n(less is better)', 2.0**-30),
 )
 
 
@@ -55,10 +55,16 @@ def draw(results: Sequence[Result], path: str | Path) -> None:
     found = [(panel, some) for panel, some in found if some]
     if not found:
         raise ValueError('nothing to plot: no model with an mIoU was measured')
-    figure = Figure(figsize=(4.2 * len(found) + 0.6, 4.4), layout='constrained')
-    FigureCanvasAgg(figure)
-    axes: Any = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    # At most three in a row, so that a page's width leaves them legible.
+    across = 2 if len(found) == 4 else len(found)
+    rows = -(-len(found) // across)
     labels = list(dict.fromkeys(model.label for _, some in found for model, _, _ in some))
+    columns = 1 if across == 1 or max(map(len, labels)) > 40 else 2
+    entries_height = 0.2 * -(-len(labels) // columns)
+    size = (3.4 * across + 0.4, 3.2 * rows + 0.2 + entries_height)
+    figure = Figure(figsize=size, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots(rows, across, sharey=True, squeeze=False).flatten()
     for axis, (panel, some) in zip(axes, found, strict=True):
         several = len({batch for _, batch, _ in some}) > 1
         for model, batch, value in some:
@@ -75,17 +81,17 @@ def draw(results: Sequence[Result], path: str | Path) -> None:
             if several:
                 axis.annotate(f' {batch}', (value, model.miou), va='center', fontsize=8)
         axis.set_xlabel(panel.text)
-        axis.set_xlim(left=0)
-        axis.margins(0.12)
+        axis.set_xlim(0, 1.15 * max(value for _, _, value in some))
+        axis.margins(y=0.12)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel('mIoU, %')
+    for axis in axes[::across]:
+        axis.set_ylabel('mIoU, %')
     # One entry per model, from whichever panel has it.
     entries: dict[str, Any] = {}
     for axis in axes:
         handles, names = axis.get_legend_handles_labels()
         for handle, name in zip(handles, names, strict=True):
             entries.setdefault(name, handle)
-    columns = min(len(labels), max(1, len(found)))
     figure.legend(
         [entries[label] for label in labels],
         labels,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from statistics import mean, pstdev
 from typing import Any
 
 from .pictures import PictureStore
+from .runner import Runner
 from .subjects import Conditions, Model
 from .timing import TOLERANCE, Timing, disagreement, speed_ratio, split_turns
 from .worker import ModelFailed, OutOfMemory, Worker
@@ -86,14 +88,14 @@ def inference(
             latency_ms=1000 * timing.latency,
             latency_95_ms=1000 * timing.latency_95,
             memory_bytes=peaks[label],
-            params=crew.about[label]['params'],
+            **crew.facts(label),
         )
         for label, timing in timings.items()
     }
     _compare_speed(figures, timings, models)
     _compare(figures, models, 'memory_bytes', 'memory_ratio')
     rows = crew.rows(figures, conditions.batch_size)
-    remarks = _trust(timings, models) + _random_weights(crew)
+    remarks = [*_trust(timings, models), *_base(crew), *_random_weights(crew)]
     return Result('inference', conditions, steps, warmup, pictures.source, rows, remarks)
 
 
@@ -120,12 +122,12 @@ def train(
                 memory_mean_bytes=mean(peaks),
                 images_per_second=timing.images_per_second,
                 step_ms=1000 * timing.latency,
-                params=crew.about[label]['params'],
+                **crew.facts(label),
             )
     _compare_speed(found, timings, models)
     _compare(found, models, 'memory_max_bytes', 'memory_ratio')
     rows = crew.rows(found, conditions.batch_size)
-    remarks = _trust(timings, models) + _random_weights(crew)
+    remarks = [*_trust(timings, models), *_base(crew), *_random_weights(crew)]
     return Result('train', conditions, steps, warmup, pictures.source, rows, remarks)
 
 
@@ -142,17 +144,28 @@ def flops(
     conditions = replace(conditions, batch_size=1)
     counts: dict[str, list[dict[str, Any]]] = {}
     failures: dict[str, str] = {}
-    abouts: dict[str, dict[str, Any]] = {}
+    by_chance = []
     for position, model in enumerate(models):
-        with _crew([model], conditions, pictures) as crew:
+        try:
+            # No memory is measured, so this process will do. Loading checkpoints prints.
+            with redirect_stdout(io.StringIO()):
+                runner = Runner(model, conditions, pictures)
+        except (OSError, ValueError) as error:
+            raise ValueError(f'{model.label}: {error}') from error
+        if _arbitrary(model, runner.describe()):
+            by_chance.append(model.label)
+        found = counts[model.label] = []
+        try:
             for number in range(pictures.count):
-                for label, count in crew.each('count', number).items():
-                    counts.setdefault(label, []).append(count)
+                found.append(runner.count(number))
                 if progress is not None:
                     done = position * pictures.count + number + 1
                     progress(done, len(models) * pictures.count)
-            failures |= crew.failures
-            abouts |= crew.about
+        except (MemoryError, RuntimeError, AssertionError) as error:
+            reason = ' '.join(str(error).split())
+            failures[model.label] = f'failed: {type(error).__name__}: {reason}'
+        finally:
+            runner.close()
     figures = {}
     for label, found in counts.items():
         if label in failures:
@@ -171,8 +184,8 @@ def flops(
         Row(model, 1, figures.get(model.label, {}), failures.get(model.label, ''))
         for model in models
     ]
-    adaptive = [m.label for m in models if _arbitrary(m, abouts)]
-    return Result('flops', conditions, 0, 0, pictures.source, rows, _by_chance(adaptive))
+    remarks = _by_chance(by_chance)
+    return Result('flops', conditions, 0, 0, pictures.source, rows, remarks)
 
 
 class _Crew:
@@ -209,6 +222,11 @@ class _Crew:
         self.workers[label].close()
         return None
 
+    def facts(self, label: str) -> dict[str, Any]:
+        """Figures of a model that no measurement is needed for."""
+        about = self.about[label]
+        return dict(params=about['params'], memory_base_bytes=about['base_bytes'])
+
     def rows(self, figures: Mapping[str, Mapping[str, Any]], batch_size: int) -> list[Row]:
         """In the order of the models."""
         return [
@@ -228,9 +246,11 @@ def _crew(
     """
     crew = _Crew(models)
     with ExitStack() as stack:
-        for model in models:
+        # All processes import at the same time; models are built one by one.
+        workers = [stack.enter_context(Worker()) for _ in models]
+        for model, worker in zip(models, workers, strict=True):
             try:
-                worker = stack.enter_context(Worker(model, conditions, pictures))
+                crew.about[model.label] = worker.build(model, conditions, pictures)
             except OutOfMemory:
                 crew.failures[model.label] = 'out of memory'
             except ModelFailed as error:
@@ -239,7 +259,6 @@ def _crew(
                 raise ValueError(f'{model.label}: {error}') from error
             else:
                 crew.workers[model.label] = worker
-                crew.about[model.label] = worker.about
         yield crew
 
 
@@ -317,12 +336,13 @@ def _trust(timings: Mapping[str, Timing], models: Sequence[Model]) -> list[str]:
     return remarks
 
 
-def _arbitrary(model: Model, about: Mapping[str, Mapping[str, Any]]) -> bool:
-    return model.checkpoint is None and bool(about.get(model.label, {}).get('adaptive'))
+def _arbitrary(model: Model, about: Mapping[str, Any]) -> bool:
+    return model.checkpoint is None and bool(about['adaptive'])
 
 
 def _random_weights(crew: _Crew) -> list[str]:
-    return _by_chance([m.label for m in crew.models if _arbitrary(m, crew.about)])
+    known = [m for m in crew.models if m.label in crew.about]
+    return _by_chance([m.label for m in known if _arbitrary(m, crew.about[m.label])])
 
 
 def _by_chance(labels: Sequence[str]) -> list[str]:

@@ -33,8 +33,8 @@ def _tokens(figures: Figures) -> str:
 
 
 _PARAMS: Column = ('params (M)', _number('params', 1, 1e-6))
-_SPEED: Column = ('x first', _number('speed_ratio', 2))
-_MEMORY_RATIO: Column = ('x first', _number('memory_ratio', 2))
+_SPEED: Column = ('× first', _number('speed_ratio', 2))
+_MEMORY_RATIO: Column = ('× first', _number('memory_ratio', 2))
 COLUMNS: dict[str, tuple[Column, ...]] = {
     'inference': (
         _PARAMS,
@@ -57,7 +57,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     'flops': (
         _PARAMS,
         ('GFLOPs as papers count', _spread),
-        ('x first', _number('gmacs_ratio', 2)),
+        ('× first', _number('gmacs_ratio', 2)),
         ('GMACs executed', _number('gmacs', 1)),
         ('tokens', _tokens),
     ),

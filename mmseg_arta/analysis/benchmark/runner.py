@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
+from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
@@ -57,6 +58,7 @@ class Runner:
         self._subject, self._conditions, self._pictures = model, conditions, pictures
         self._device = torch.device(conditions.device)
         self.memory = PeakMemory(self._device)
+        self._base = self.memory.held()
         _set_precision(conditions.dtype)
         torch.manual_seed(0)
         self._config = load_config(model.config, model.options)
@@ -70,10 +72,17 @@ class Runner:
         self._compiled = torch.compile(self._model) if conditions.compile else self._model
         self._optimizer: Any = None
 
+    def close(self) -> None:
+        """Give the model back as it was built, and its memory."""
+        self._context.close()
+        self._model = self._compiled = self._optimizer = None
+        self.rest()
+
     def describe(self) -> dict[str, Any]:
-        """Parameters, and whether the model itself decides how much it computes."""
+        """Parameters, bytes held before there was a model, and whether it allocates by itself."""
         return dict(
             params=sum(p.numel() for p in self._model.parameters()),
+            base_bytes=self._base,
             adaptive=self._subject.allocation == 'model' and bool(allocating_modules(self._model)),
         )
 
@@ -188,13 +197,12 @@ def _set_precision(dtype: str) -> None:
     torch.backends.cudnn.benchmark = True
 
 
-def _initialize(model: nn.Module) -> None:
+def _initialize(model: BaseSegmentor) -> None:
     """Random weights as training would start from, without those of pre-training."""
     for module in model.modules():
         if isinstance(module, BaseModule) and _pretrained(module.init_cfg):
             module.init_cfg = None
-    if hasattr(model, 'init_weights'):
-        model.init_weights()
+    model.init_weights()
 
 
 def _pretrained(init_cfg: Any) -> bool:

@@ -107,7 +107,8 @@ def read_models(
 
     Args:
         words: configs, each followed by settings ``KEY=VALUE`` of its own.
-        checkpoints, mious, labels: none, or one per config in order, '-' for none.
+        checkpoints, mious, labels: none, or one per config in order; '-' for random weights, the
+            mIoU of the metafile, and a label made of the config's name.
         allocations: none, one for every model that allocates tokens, or one per config.
         options: settings of all configs.
         halt_after: for backbones that halt tokens: each becomes one model per placement.
@@ -207,7 +208,9 @@ def _miou(text: str | None) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"--miou takes numbers, or '-' for none, found {text!r}") from None
+        raise ValueError(
+            f"--miou takes numbers, or '-' for the metafile's, found {text!r}"
+        ) from None
 
 
 def _check_codebase(name: str, config: Config) -> None:
@@ -241,7 +244,7 @@ def _variants(
             _varied(
                 one,
                 'merging.thresholds',
-                {str(size): value for size, value in found.items()},
+                {'_delete_': True, **{str(size): value for size, value in found.items()}},
                 f'thresholds {",".join(f"{value:g}" for value in found.values())}',
             )
             for one in models

@@ -45,19 +45,10 @@ class ModelFailed(RuntimeError):
 class Worker:
     """A :class:`~mmseg_arta.analysis.benchmark.runner.Runner` in another process.
 
-    Args:
-        model: which.
-        conditions: how.
-        pictures: on what.
-
-    Raises:
-        ValueError: if the model does not fit its settings or its checkpoint.
-        OutOfMemory: if it does not even fit the memory.
-        ModelFailed: if it cannot be built for another reason.
+    The process starts at once, and imports what it needs; :meth:`build` makes the model.
     """
 
-    def __init__(self, model: Model, conditions: Conditions, pictures: PictureStore) -> None:
-        self.label = model.label
+    def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         places = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
@@ -67,11 +58,16 @@ class Worker:
             stderr=self._log,
             env={**os.environ, 'PYTHONPATH': places},
         )
-        try:
-            self.about: dict[str, Any] = self('start', model, conditions, pictures)
-        except BaseException:
-            self.close()
-            raise
+
+    def build(self, model: Model, conditions: Conditions, pictures: PictureStore) -> dict[str, Any]:
+        """Build the model; returns what the runner says about it.
+
+        Raises:
+            ValueError: if the model does not fit its settings or its checkpoint.
+            OutOfMemory: if it does not even fit the memory.
+            ModelFailed: if it cannot be built for another reason.
+        """
+        return self('build', model, conditions, pictures)
 
     def __call__(self, method: str, *arguments: Any) -> Any:
         """Call a method of the runner and wait for what it returns.
@@ -80,6 +76,7 @@ class Worker:
             ValueError: if it refuses what it was given.
             OutOfMemory, ModelFailed: as they say.
         """
+        assert self._process.stdout is not None
         try:
             _send(self._process.stdin, (method, arguments))
             status, value = pickle.load(self._process.stdout)
@@ -124,6 +121,11 @@ class Worker:
 def serve(answers: IO[bytes]) -> None:
     """Answer requests on the standard input until it is closed."""
     warnings.simplefilter('ignore')
+    # Here, as the process that asks needs neither.
+    import mmseg_arta.models  # noqa: F401  registers the models
+
+    from .runner import Runner
+
     runner: Any = None
     while True:
         try:
@@ -131,8 +133,8 @@ def serve(answers: IO[bytes]) -> None:
         except EOFError:
             return
         try:
-            if method == 'start':
-                runner = _start(*arguments)
+            if method == 'build':
+                runner = Runner(*arguments)
                 value = runner.describe()
             else:
                 value = getattr(runner, method)(*arguments)
@@ -142,21 +144,16 @@ def serve(answers: IO[bytes]) -> None:
         _send(answers, answer)
 
 
-def _start(model: Model, conditions: Conditions, pictures: PictureStore) -> Any:
-    import mmseg_arta  # noqa: F401  registers the models
-
-    from .runner import Runner
-
-    return Runner(model, conditions, pictures)
-
-
 def _status(error: Exception, method: str) -> str:
     import torch
 
     text = str(error)
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
+    if (
+        isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+        or "can't allocate memory" in text
+    ):
         return _MEMORY
-    if isinstance(error, (OSError, ValueError)) and method == 'start':
+    if isinstance(error, (OSError, ValueError)) and method == 'build':
         return _REFUSED
     return _FAILED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ def load_config(name: str, options: Mapping[str, Any] | None = None) -> Config:
     path = find_config(name)
     try:
         config = Config.fromfile(path)
-        config.merge_from_dict(dict(options or {}))
+        # A copy: merging takes '_delete_' out of what it is given.
+        config.merge_from_dict(copy.deepcopy(dict(options or {})))
     except Exception as error:
         raise ValueError(f'config {path} cannot be read: {_in_one_line(error)}') from error
     if not config.get('model'):
