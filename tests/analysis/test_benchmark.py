@@ -261,7 +261,7 @@ def test_a_process_tells_how_it_failed(greedy, noise):
     (model,) = greedy('odd')
     with Worker() as worker:
         assert worker.build(model, Conditions(SHAPE, 2), noise)['params'] > 0
-        with pytest.raises(ModelFailed, match='^RuntimeError: no such luck$'):
+        with pytest.raises(ModelFailed, match=r'^RuntimeError: no such luck$'):
             worker('train', 0, 1)
         with pytest.raises(OutOfMemory, match='the system ended the process'):
             worker('train', 0, 1)

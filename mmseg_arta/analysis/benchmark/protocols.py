@@ -340,6 +340,14 @@ def _arbitrary(model: Model, about: Mapping[str, Any]) -> bool:
     return model.checkpoint is None and bool(about['adaptive'])
 
 
+def _base(crew: _Crew) -> list[str]:
+    """On a CPU: how much of the memory is no model's."""
+    found = [about['base_bytes'] for about in crew.about.values() if about['base_bytes']]
+    if not found:
+        return []
+    return [f'Of the memory {max(found) / 2**30:.2f} GiB are Python and its libraries.']
+
+
 def _random_weights(crew: _Crew) -> list[str]:
     known = [m for m in crew.models if m.label in crew.about]
     return _by_chance([m.label for m in known if _arbitrary(m, crew.about[m.label])])

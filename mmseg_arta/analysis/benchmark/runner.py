@@ -69,13 +69,15 @@ class Runner:
         self._context = ExitStack()
         self._context.enter_context(forced_allocation(self._model, model.allocation))
         self._context.enter_context(inference_mode(self._model, conditions.mode))
-        self._compiled = torch.compile(self._model) if conditions.compile else self._model
+        self._compiled: Any = self._model
+        if conditions.compile:
+            self._compiled = torch.compile(self._model)
         self._optimizer: Any = None
 
     def close(self) -> None:
-        """Give the model back as it was built, and its memory."""
+        """Leave the GPU's memory to others."""
         self._context.close()
-        self._model = self._compiled = self._optimizer = None
+        self._model.cpu()
         self.rest()
 
     def describe(self) -> dict[str, Any]:
