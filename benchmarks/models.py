@@ -12,12 +12,10 @@ attention takes beyond its inputs and outputs.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +111,7 @@ def compare(
 def peak_memory(call: Callable[[], object], device: str) -> int | None:
     """Bytes above what was held before, at most during a call."""
     memory = PeakMemory(torch.device(device))
-    if device == 'cpu':
-        # What earlier calls freed and the allocator kept would serve this one unseen.
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+    memory.trim()
     before = memory.held()
     if not memory.reset() or before is None:
         return None

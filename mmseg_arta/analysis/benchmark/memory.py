@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,6 +26,15 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+
+    def trim(self) -> None:
+        """Hand back what was freed and kept, which would serve what comes next unseen."""
+        gc.collect()
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()
+            return
+        with suppress(OSError, AttributeError, TypeError):  # other C libraries than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
     def reset(self) -> bool:
         """Forget earlier peaks; False where the system does not let that happen."""

@@ -73,6 +73,7 @@ class Runner:
         if conditions.compile:
             self._compiled = torch.compile(self._model)
         self._optimizer: Any = None
+        self.memory.trim()
 
     def close(self) -> None:
         """Leave the GPU's memory to others."""
@@ -117,6 +118,7 @@ class Runner:
 
     def reset_peak(self) -> None:
         """Start the run whose memory counts."""
+        self.memory.trim()
         self.memory.reset()
 
     def peak(self) -> int:
