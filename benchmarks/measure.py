@@ -5,16 +5,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from mmseg_arta.analysis.benchmark.machine import machine
 
 #: Seconds.
 PATIENCE = 3.0
@@ -112,6 +108,14 @@ def matrix_rate(device: str, dtype: torch.dtype, side: int = 1024) -> float:
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     least = interleaved({'product': lambda: a @ b}, device, 7)['product']
     return side**3 / least
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    # Here, as the package computes when it is imported: see hold_to_avx2.
+    from mmseg_arta.analysis.benchmark.machine import machine
+
+    return machine(device)
 
 
 def write(name: str, device: str, dtype: str, result: Mapping[str, Any], folder: Path) -> Path:

@@ -50,7 +50,7 @@ def test_images_of_a_data_set(tool, load_tool, tmp_path, capsys):
     assert tool.main([NANO, *arguments, *options, '--json', str(path)]) == 0
     printed = capsys.readouterr().out
     assert 'flops: 32x64 px; 2 images of CamVidDataset' in printed and ' ± ' in printed
-    assert 'allocates tokens by scores of random weights' in printed
+    assert 'scores of random weights decide on the tokens' in printed
     (row,) = json.loads(path.read_text())['results'][0]['rows']
     assert row['images'] == 2 and row['options'] == {}
 

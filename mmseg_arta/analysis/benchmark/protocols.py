@@ -357,8 +357,8 @@ def _by_chance(labels: Sequence[str]) -> list[str]:
     if not labels:
         return []
     return [
-        f'{", ".join(labels)}: allocates tokens by scores of random weights, which says nothing of '
-        'a trained model; give --checkpoint or --allocation.'
+        f'{", ".join(labels)}: scores of random weights decide on the tokens, which says nothing '
+        'of a trained model; give --checkpoint, or --allocation where tokens are allocated.'
     ]
 
 

@@ -82,12 +82,17 @@ class Runner:
         self.rest()
 
     def describe(self) -> dict[str, Any]:
-        """Parameters, bytes held before there was a model, and whether it allocates by itself."""
+        """Parameters, bytes held without the model, and whether scores decide on its tokens."""
         return dict(
             params=sum(p.numel() for p in self._model.parameters()),
             base_bytes=self._base,
-            adaptive=self._subject.allocation == 'model' and bool(allocating_modules(self._model)),
+            adaptive=self._subject.allocation == 'model' and self._adaptive(),
         )
+
+    def _adaptive(self) -> bool:
+        backbone = getattr(self._model, 'backbone', None)
+        reduces = getattr(backbone, 'merging', None) or getattr(backbone, 'halting', None)
+        return bool(allocating_modules(self._model)) or reduces is not None
 
     def infer(self, first: int, steps: int) -> list[Step]:
         """Predictions for the batches ``first`` and following, preprocessing left out."""
