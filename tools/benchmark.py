@@ -132,13 +132,14 @@ def announce(protocol: str, batch_size: int) -> Progress | None:
     if not sys.stderr.isatty():
         return None
 
+    title = f'\r{protocol}, batch {batch_size} '
+
     def show(done: int, total: int) -> None:
         bar = '#' * (30 * done // total)
         end = '\n' if done == total else ''
-        text = f'\r{protocol}, batch {batch_size} [{bar:.<30}] {done}/{total}'
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(f'{title}[{bar:.<30}] {done}/{total}', end=end, file=sys.stderr, flush=True)
 
-    show(0, 1)
+    print(f'{title}[{"builds and warms up":.^30}]', end='', file=sys.stderr, flush=True)
     return show
 
 

@@ -25,6 +25,7 @@ from mmseg_arta.analysis.benchmark.worker import ModelFailed, OutOfMemory, Worke
 from mmseg_arta.analysis.files import check_writable, replaced, write_json
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.load import build_model, find_config, load_config
+from mmseg_arta.datasets.toy import write_toy_dataset
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
@@ -168,6 +169,27 @@ def test_peak_memory_is_forgotten_and_read():
     memory.trim()
     memory.reset()
     assert memory.read() - before < 64 << 20
+
+
+def test_labels_of_a_data_set_are_resized_with_its_images(tmp_path):
+    write_toy_dataset(tmp_path / 'toy', 'camvid', train=1, val=2, size=(64, 96), seed=0)
+    config = (NANO, {'val_dataloader.dataset.data_root': str(tmp_path / 'toy')})
+    store = store_pictures('dataset:5', (32, 48), tmp_path, 9, config, labels=True)
+    assert store.count == 2 and store.source == '2 images of CamVidDataset'
+    pixels, labels = store.batch(0, 2)
+    assert pixels.shape == (2, 32, 48, 3) and labels.shape == (2, 32, 48)
+    assert labels.max() < 11 or set(np.unique(labels)) <= {*range(11), 255}
+    (one,) = Runner(Model(B0), Conditions((32, 48)), store).train(0, 1)
+    assert one.seconds > 0
+
+
+def test_a_gpu_s_memory_is_that_of_pytorch_s_statistics(noise):
+    if not torch.cuda.is_available():
+        pytest.skip('PyTorch finds no CUDA device')
+    runner = Runner(Model(B0), Conditions(SHAPE, 2, device='cuda'), noise)
+    runner.reset_peak()
+    runner.infer(0, 2)
+    assert runner.peak() == torch.cuda.max_memory_allocated() > 4 * runner.describe()['params']
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -202,6 +203,7 @@ def validation_set(config: Config) -> Any:
     loader = config.get('val_dataloader')
     if not loader:
         raise ValueError(f'config {config.filename} has no val_dataloader')
+    init_default_scope(config.get('default_scope') or 'mmseg')
     root = loader.dataset.get('data_root')
     hint = f'data_root is {root!r} (--cfg-options val_dataloader.dataset.data_root=FOLDER)'
     try:
