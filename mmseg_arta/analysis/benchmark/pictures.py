@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 
 from ..flops.load import load_config
-from ..flops.samples import Picture, dataset_pictures, validation_set
+from ..flops.samples import Picture, dataset_pictures, spread_numbers, validation_set
 
 _SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 _DATASET = 'dataset:'
@@ -77,8 +77,9 @@ def store_pictures(
     elif source.startswith(_DATASET):
         found, words = _of_dataset(source, at_most, config, labels)
     else:
-        files = image_files(source)[:at_most]
-        found, words = _of_files(files), f'{len(files)} images of {Path(source).name}'
+        files = image_files(source)
+        files = [files[number] for number in spread_numbers(at_most, len(files))]
+        found, words = _of_files(files), f'{_images(len(files))} of {Path(source).name}'
     path, label_path = folder / 'images', folder / 'labels'
     count = 0
     with path.open('wb') as out, label_path.open('wb') as label_out:
@@ -110,6 +111,10 @@ def image_files(folder: str) -> list[Path]:
     return found
 
 
+def _images(count: int) -> str:
+    return f'{count} image' if count == 1 else f'{count} images'
+
+
 def _noise(shape: tuple[int, int], count: int) -> Iterator[Picture]:
     generator = np.random.default_rng(0)
     for number in range(count):
@@ -139,7 +144,7 @@ def _of_dataset(
     images = min(int(text), at_most, len(dataset))
     return (
         _readable(dataset_pictures(dataset, images, labels)),
-        f'{images} images of {type(dataset).__name__}',
+        f'{_images(images)} of {type(dataset).__name__}',
     )
 
 
