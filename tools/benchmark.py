@@ -27,8 +27,8 @@ from mmengine.config import DictAction
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark import PROTOCOLS, Conditions, Result, read_models
 from mmseg_arta.analysis.benchmark import plot as plotting
+from mmseg_arta.analysis.benchmark.crew import Progress
 from mmseg_arta.analysis.benchmark.machine import machine
-from mmseg_arta.analysis.benchmark.protocols import Progress
 from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, parse_thresholds

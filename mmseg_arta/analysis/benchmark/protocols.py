@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from statistics import mean, pstdev
 from typing import Any
 
+from .crew import Crew, Progress, gather, take_turns, warm_up
 from .pictures import PictureStore
 from .runner import Runner
 from .subjects import Conditions, Model
-from .timing import TOLERANCE, Timing, disagreement, speed_ratio, split_turns
-from .worker import ModelFailed, OutOfMemory, Worker
+from .timing import TOLERANCE, Timing, disagreement, speed_ratio
 
 PROTOCOLS = ('inference', 'train', 'flops')
-
-#: Told of every step: how many are done, of how many.
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,10 +72,10 @@ def inference(
     """
     timings: dict[str, Timing] = {}
     peaks: dict[str, int] = {}
-    with _crew(models, conditions, pictures) as crew:
-        _warm_up(crew, 'infer', warmup)
+    with gather(models, conditions, pictures) as crew:
+        warm_up(crew, 'infer', warmup)
         crew.each('reset_peak')
-        turns = _take_turns(crew, 'infer', steps, conditions, progress)
+        turns = take_turns(crew, 'infer', steps, progress)
         for label, peak in crew.each('peak').items():
             peaks[label] = peak
             timings[label] = Timing(conditions.batch_size, _seconds(turns[label]))
@@ -94,7 +91,7 @@ def inference(
     }
     _compare_speed(figures, timings, models)
     _compare(figures, models, 'memory_bytes', 'memory_ratio')
-    rows = crew.rows(figures, conditions.batch_size)
+    rows = _rows(crew, figures)
     remarks = [*_trust(timings, models), *_base(crew), *_random_weights(crew)]
     return Result('inference', conditions, steps, warmup, pictures.source, rows, remarks)
 
@@ -110,9 +107,9 @@ def train(
     """Memory and time of training steps (DUPS, table 6): mean and maximum of the steps' peaks."""
     timings: dict[str, Timing] = {}
     found: dict[str, dict[str, Any]] = {}
-    with _crew(models, conditions, pictures) as crew:
-        _warm_up(crew, 'train', warmup)
-        turns = _take_turns(crew, 'train', steps, conditions, progress)
+    with gather(models, conditions, pictures) as crew:
+        warm_up(crew, 'train', warmup)
+        turns = take_turns(crew, 'train', steps, progress)
         for label in crew.working():
             timing = Timing(conditions.batch_size, _seconds(turns[label]))
             peaks = [step.memory for turn in turns[label] for step in turn]
@@ -126,7 +123,7 @@ def train(
             )
     _compare_speed(found, timings, models)
     _compare(found, models, 'memory_max_bytes', 'memory_ratio')
-    rows = crew.rows(found, conditions.batch_size)
+    rows = _rows(crew, found)
     remarks = [*_trust(timings, models), *_base(crew), *_random_weights(crew)]
     return Result('train', conditions, steps, warmup, pictures.source, rows, remarks)
 
@@ -188,108 +185,12 @@ def flops(
     return Result('flops', conditions, 0, 0, pictures.source, rows, remarks)
 
 
-class _Crew:
-    """The models' processes, less those that fell out."""
-
-    def __init__(self, models: Sequence[Model]) -> None:
-        self.models = models
-        self.workers: dict[str, Worker] = {}
-        self.failures: dict[str, str] = {}
-        self.about: dict[str, dict[str, Any]] = {}
-
-    def working(self) -> list[str]:
-        """Labels of the models that have not failed, in order."""
-        return [label for label in self.workers if label not in self.failures]
-
-    def each(self, method: str, *arguments: Any) -> dict[str, Any]:
-        """Call a method of every model that still works."""
-        found = {}
-        for label in self.working():
-            value = self.ask(label, method, *arguments)
-            if label not in self.failures:
-                found[label] = value
-        return found
-
-    def ask(self, label: str, method: str, *arguments: Any) -> Any:
-        """Call a method of one model; None if it fails, which is noted."""
-        try:
-            return self.workers[label](method, *arguments)
-        except OutOfMemory:
-            self.failures[label] = 'out of memory'
-        except (ModelFailed, ValueError) as error:
-            self.failures[label] = f'failed: {error}'
-        # What it holds is needed by the others.
-        self.workers[label].close()
-        return None
-
-    def facts(self, label: str) -> dict[str, Any]:
-        """Figures of a model that no measurement is needed for."""
-        about = self.about[label]
-        return dict(params=about['params'], memory_base_bytes=about['base_bytes'])
-
-    def rows(self, figures: Mapping[str, Mapping[str, Any]], batch_size: int) -> list[Row]:
-        """In the order of the models."""
-        return [
-            Row(m, batch_size, figures.get(m.label, {}), self.failures.get(m.label, ''))
-            for m in self.models
-        ]
-
-
-@contextmanager
-def _crew(
-    models: Sequence[Model], conditions: Conditions, pictures: PictureStore
-) -> Generator[_Crew]:
-    """Start a process for every model.
-
-    Raises:
-        ValueError: if a model refuses its settings.
-    """
-    crew = _Crew(models)
-    with ExitStack() as stack:
-        # All processes import at the same time; models are built one by one.
-        workers = [stack.enter_context(Worker()) for _ in models]
-        for model, worker in zip(models, workers, strict=True):
-            try:
-                crew.about[model.label] = worker.build(model, conditions, pictures)
-            except OutOfMemory:
-                crew.failures[model.label] = 'out of memory'
-            except ModelFailed as error:
-                crew.failures[model.label] = f'failed: {error}'
-            except ValueError as error:
-                raise ValueError(f'{model.label}: {error}') from error
-            else:
-                crew.workers[model.label] = worker
-        yield crew
-
-
-def _warm_up(crew: _Crew, method: str, steps: int) -> None:
-    for label in crew.working():
-        crew.ask(label, method, 0, steps)
-        if label not in crew.failures:
-            crew.ask(label, 'rest')
-
-
-def _take_turns(
-    crew: _Crew,
-    method: str,
-    steps: int,
-    conditions: Conditions,
-    progress: Progress | None,
-) -> dict[str, list[Any]]:
-    """Steps of all models, turn by turn, every second turn in the opposite order."""
-    turns: dict[str, list[Any]] = {label: [] for label in crew.working()}
-    for number, numbers in enumerate(split_turns(steps)):
-        for label in crew.working()[:: -1 if number % 2 else 1]:
-            # A GPU's memory was handed to the others: the first step takes it back.
-            extra = int(conditions.device.startswith('cuda'))
-            first = max(numbers.start - extra, 0)
-            found = crew.ask(label, method, first, len(numbers) + extra)
-            if found is not None:
-                turns[label].append(found[extra:])
-                crew.ask(label, 'rest')
-        if progress is not None:
-            progress(numbers.stop, steps)
-    return turns
+def _rows(crew: Crew, figures: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """In the order of the models."""
+    return [
+        Row(m, crew.conditions.batch_size, figures.get(m.label, {}), crew.failures.get(m.label, ''))
+        for m in crew.models
+    ]
 
 
 def _seconds(turns: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
@@ -340,7 +241,7 @@ def _arbitrary(model: Model, about: Mapping[str, Any]) -> bool:
     return model.checkpoint is None and bool(about['adaptive'])
 
 
-def _base(crew: _Crew) -> list[str]:
+def _base(crew: Crew) -> list[str]:
     """On a CPU: how much of the memory is no model's."""
     found = [about['base_bytes'] for about in crew.about.values() if about['base_bytes']]
     if not found:
@@ -348,7 +249,7 @@ def _base(crew: _Crew) -> list[str]:
     return [f'Of the memory {max(found) / 2**30:.2f} GiB are Python and its libraries.']
 
 
-def _random_weights(crew: _Crew) -> list[str]:
+def _random_weights(crew: Crew) -> list[str]:
     known = [m for m in crew.models if m.label in crew.about]
     return _by_chance([m.label for m in known if _arbitrary(m, crew.about[m.label])])
 

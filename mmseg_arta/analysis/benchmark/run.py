@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import protocols
+from .crew import Progress
 from .pictures import PictureStore, store_pictures
-from .protocols import Progress, Result
+from .protocols import Result
 from .subjects import Conditions, Model
 
 

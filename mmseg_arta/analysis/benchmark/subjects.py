@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmseg.registry import MODELS
 
+from ...models.backbones.mixed_encoder import MixedResolutionEncoder
 from ..flops.count import check_allocation
 from ..flops.load import load_config
 from .accuracy import published_miou
@@ -156,7 +158,7 @@ def read_models(
             f'--allocation {allocations[0]} needs a model that allocates tokens by a policy '
             '(such as ARTA), found none'
         )
-    return _labelled(models, labels=[m.label for m in models])
+    return _labelled(models)
 
 
 def parse_thresholds(text: str) -> dict[int, float]:
@@ -222,7 +224,9 @@ def _check_codebase(name: str, config: Config) -> None:
 
 
 def _allocates(config: Config) -> bool:
-    return str(config.model.get('backbone', {}).get('type')) in ('ARTA', 'DUPS')
+    kind = config.model.get('backbone', {}).get('type')
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(found, type) and issubclass(found, MixedResolutionEncoder)
 
 
 def _variants(
@@ -261,28 +265,32 @@ def _varied(model: Model, name: str, value: Any, text: str) -> Model:
 
 def _short(model: Model) -> str:
     """Backbone and head of the config's name, and what was changed."""
-    label = '_'.join(Path(model.config.rpartition('::')[2]).stem.split('_')[:2])
-    if model.allocation != 'model':
-        label += f', {model.allocation}'
-    changed = ((key, value) for key, value in model.options.items() if '.data' not in key)
-    for key, value in changed:
-        label += f', {key.rpartition(".")[2]}={value}'
-    return label
+    return '_'.join(_stem(model).split('_')[:2]) + _changes(model)
 
 
-def _labelled(models: Sequence[Model], labels: Sequence[str]) -> list[Model]:
-    """Labels for all: short ones, or the config's whole name, or numbered, so that they differ."""
-    made = [label or _short(model) for model, label in zip(models, labels, strict=True)]
-    often = Counter(made)
-    for number, model in enumerate(models):
-        if often[made[number]] > 1 and not labels[number]:
-            whole = Path(model.config.rpartition('::')[2]).stem
-            made[number] = (
-                whole + made[number][len(_short(replace(model, options={}, allocation='model'))) :]
-            )
+def _stem(model: Model) -> str:
+    return Path(model.config.rpartition('::')[2]).stem
+
+
+def _changes(model: Model) -> str:
+    changes = [] if model.allocation == 'model' else [model.allocation]
+    changes += [
+        f'{key.rpartition(".")[2]}={value}'
+        for key, value in model.options.items()
+        if not key.endswith('data_root')
+    ]
+    return ''.join(f', {change}' for change in changes)
+
+
+def _labelled(models: Sequence[Model]) -> list[Model]:
+    """With labels that differ: short ones, or the config's whole name, or numbered."""
+    often = Counter(model.label or _short(model) for model in models)
     seen: Counter[str] = Counter()
     result = []
-    for model, label in zip(models, made, strict=True):
+    for model in models:
+        label = model.label or _short(model)
+        if often[label] > 1 and not model.label:
+            label = _stem(model) + _changes(model)
         seen[label] += 1
         number = f' ({seen[label]})' if seen[label] > 1 else ''
         result.append(replace(model, label=label + number))
