@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -113,40 +112,10 @@ def matrix_rate(device: str, dtype: torch.dtype, side: int = 1024) -> float:
 
 def machine(device: str) -> dict[str, Any]:
     """What the numbers were measured on."""
-    from mmseg_arta.ops import available_backends
-    from mmseg_arta.version import __version__
+    # Here, as the package computes when it is imported: see hold_to_avx2.
+    from mmseg_arta.analysis.benchmark.machine import machine
 
-    info = {
-        'device': device,
-        'processor': _processor(),
-        'instructions': torch.backends.cpu.get_cpu_capability(),
-        'threads': torch.get_num_threads(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmseg_arta': __version__,
-        # Results are published: without the folders of this machine.
-        'back ends': {
-            name: reason.partition(' (')[0] for name, reason in available_backends().items()
-        },
-    }
-    if device == 'cuda':
-        properties = torch.cuda.get_device_properties(0)
-        info |= {
-            'gpu': properties.name,
-            'compute capability': f'{properties.major}.{properties.minor}',
-            'gpu memory': properties.total_memory,
-            'cuda': torch.version.cuda,
-        }
-    return info
-
-
-def _processor() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
+    return machine(device)
 
 
 def write(name: str, device: str, dtype: str, result: Mapping[str, Any], folder: Path) -> Path:

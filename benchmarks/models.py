@@ -1,4 +1,6 @@
-"""Times ARTA-Tiny whole: with each back end, beside SegFormer-B3, and where its time goes.
+"""Times ARTA-Tiny whole with each back end of the ops, and tells where its time goes.
+
+How models compare with each other is measured by ``tools/benchmark.py``.
 
     python benchmarks/models.py [--device cuda] [--dtype bfloat16] [--shares] [--quick] ...
 
@@ -10,7 +12,6 @@ attention takes beyond its inputs and outputs.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import measure
 from benchmarks.ops import on
+from mmseg_arta.analysis.benchmark.memory import PeakMemory
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 SIZES = ((512, 512), (1024, 2048))
@@ -59,33 +61,6 @@ def arta(allocation: dict[str, Any], quick: bool) -> nn.Module:
     return MODELS.build(config).eval()
 
 
-def segformer_b3(channels: int) -> nn.Module:
-    """SegFormer-B3 with stock mmseg's head of 256 channels, or the official one of 768."""
-    from mmseg.registry import MODELS
-
-    torch.manual_seed(0)
-    backbone = dict(
-        type='MixVisionTransformer',
-        embed_dims=64,
-        num_layers=[3, 4, 18, 3],
-        num_heads=[1, 2, 5, 8],
-        qkv_bias=True,
-    )
-    head = dict(
-        type='SegformerHead',
-        in_channels=[64, 128, 320, 512],
-        in_index=[0, 1, 2, 3],
-        channels=channels,
-        num_classes=150,
-        norm_cfg=dict(type='BN'),
-        align_corners=False,
-    )
-    model = dict(
-        type='EncoderDecoder', backbone=backbone, decode_head=head, test_cfg=dict(mode='whole')
-    )
-    return MODELS.build(model).eval()
-
-
 def forward_of(model: nn.Module, image: Tensor, dtype: torch.dtype) -> Callable[[], Tensor]:
     shape = tuple(image.shape[2:])
     meta = dict(img_shape=shape, ori_shape=shape, pad_shape=shape)
@@ -102,7 +77,7 @@ def forward_of(model: nn.Module, image: Tensor, dtype: torch.dtype) -> Callable[
 def compare(
     device: str, dtype: torch.dtype, quick: bool, batch: int, sizes: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """Frames per second and peak memory of all models and back ends, interleaved."""
+    """Frames per second and peak memory with all back ends, interleaved."""
     from mmseg_arta.ops import available_backends
     from mmseg_arta.ops.backend import device_of
 
@@ -118,9 +93,6 @@ def compare(
             model = arta(allocation, quick).to(device)
             for backend in backends:
                 calls[f'ARTA, {name}, {backend}'] = on(backend, forward_of(model, image, dtype))
-        for channels in () if quick else (256, 768):
-            model = segformer_b3(channels).to(device)
-            calls[f'SegFormer-B3, {channels}'] = forward_of(model, image, dtype)
         times = measure.interleaved(calls, device, 3)
         slowest = times['ARTA, full, reference']
         for name, call in calls.items():
@@ -138,28 +110,13 @@ def compare(
 
 def peak_memory(call: Callable[[], object], device: str) -> int | None:
     """Bytes above what was held before, at most during a call."""
-    if device == 'cuda':
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return torch.cuda.max_memory_allocated() - before
-    try:
-        # What earlier calls freed and the allocator kept would serve this one unseen.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path('/proc/self/clear_refs').write_text('5')
-        before = _status('VmRSS')
-        call()
-        return _status('VmHWM') - before
-    except (OSError, AttributeError):
+    memory = PeakMemory(torch.device(device))
+    memory.trim()
+    before = memory.held()
+    if not memory.reset() or before is None:
         return None
-
-
-def _status(field: str) -> int:
-    for line in Path('/proc/self/status').read_text().splitlines():
-        if line.startswith(field + ':'):
-            return int(line.split()[1]) * 1024
-    raise OSError(field)
+    call()
+    return memory.read() - before
 
 
 class OpTimes(TorchDispatchMode):

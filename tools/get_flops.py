@@ -18,10 +18,11 @@ from typing import Any
 from mmengine.config import DictAction
 
 import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.files import check_writable, write_json
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.count import ALLOCATIONS, MODES
+from mmseg_arta.analysis.flops.count import MODES, check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
-from mmseg_arta.analysis.flops.report import render, write_json
+from mmseg_arta.analysis.flops.report import render
 from mmseg_arta.analysis.flops.samples import count_samples
 
 
@@ -40,22 +41,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--allocation',
-        choices=ALLOCATIONS,
         default='model',
-        help='which tokens get finer ones: full: all; caps: the largest shares of training; '
-        "model: those the model's policy chooses (default)",
+        metavar='NAME',
+        help='which tokens get finer ones: full: all; caps: the largest shares of training; a '
+        "number such as 0.3: that share; model: those the model's policy chooses (default)",
     )
     parser.add_argument(
         '--mode',
         choices=MODES,
-        help='whole: the image at once (default with --shape); slide: in windows; config: as '
-        'test_cfg says (default with --dataset-samples)',
+        help='whole: the image at once (default); slide: in windows; config: as test_cfg says '
+        '(default with --sample-size pipeline)',
     )
     parser.add_argument(
         '--dataset-samples',
         type=int,
         metavar='K',
-        help="mean and deviation over K images of the config's validation set, instead of --shape",
+        help="mean and deviation over K images of the config's validation set",
+    )
+    parser.add_argument(
+        '--sample-size',
+        choices=('fixed', 'pipeline'),
+        default='fixed',
+        help='of these images: fixed: each is resized to --shape, as the papers count (default); '
+        "pipeline: as the data set's own test pipeline makes them",
     )
     parser.add_argument('--checkpoint', metavar='FILE', help='weights of the model')
     parser.add_argument('--json', metavar='FILE', help='write the result to this file too')
@@ -69,6 +77,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.shape) > 2 or min(args.shape) < 1:
         parser.error(f'--shape takes one or two positive numbers, found {args.shape}')
+    try:
+        check_allocation(args.allocation)
+    except ValueError as error:
+        parser.error(f'--allocation: {error}')
     return args
 
 
@@ -77,30 +89,27 @@ def show_progress(done: int, total: int) -> None:
         print(f'\r{done}/{total} images', end='\n' if done == total else '', file=sys.stderr)
 
 
-def check_writable(path: str) -> None:
-    """Before a long count rather than after it."""
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f'--json {path}: the folder {folder} does not exist')
-    if Path(path).is_dir():
-        raise IsADirectoryError(f'--json {path} is a folder')
-
-
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Count, print, and return the result."""
     if args.json:
-        check_writable(args.json)
+        check_writable('--json', args.json)
     config = load_config(args.config, args.cfg_options)
     model = build_model(config, args.checkpoint)
     samples = None
+    shape = (args.shape[0], args.shape[-1])
     if args.dataset_samples is not None:
-        mode = args.mode or 'config'
+        fixed = args.sample_size == 'fixed'
         samples = count_samples(
-            model, config, args.dataset_samples, args.allocation, mode, show_progress
+            model,
+            config,
+            args.dataset_samples,
+            args.allocation,
+            args.mode or ('whole' if fixed else 'config'),
+            show_progress,
+            shape if fixed else None,
         )
         count, result = samples.mean, samples.to_dict()
     else:
-        shape = (args.shape[0], args.shape[-1])
         count = count_operations(model, shape, args.allocation, args.mode or 'whole')
         result = count.to_dict()
     name = Path(config.filename).name

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from .families import FAMILIES
 from .family import Chapter, Row
+from .files import write_json
 from .flops import OperationCount, count_operations
 from .flops.load import build_model, load_config
-from .flops.report import EXECUTED, PUBLISHED, write_json
+from .flops.report import EXECUTED, PUBLISHED
 
 #: Chapters of the report by the names of their families, in its order.
 CHAPTERS: dict[str, Chapter] = {
@@ -38,6 +39,12 @@ and two conventions stand side by side, all for one image, whole, post-processin
 *paper* is what the paper prints, *code* what was measured on the published implementation; *diff*
 is ours against the column before. *full* allocation refines every token, *caps* the largest share
 of training in every round, whatever the scores. A dash says that nothing was published.
+
+The papers' means and deviations over validation images are of images resized to one size each,
+512x512 or, on Cityscapes, 1024x2048, and seen whole. `tools/get_flops.py --dataset-samples` and
+`tools/benchmark.py --protocol flops` count like that. With `--sample-size pipeline` the first
+counts what testing runs instead: the size that the test pipeline makes, 512x683 of a 4:3 image of
+ADE20K, and windows where the config has them, three overlapping ones of 1024x1024 on Cityscapes.
 
 To reproduce a row, or the page (all chapters, or some of {names}):
 

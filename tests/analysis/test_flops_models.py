@@ -217,7 +217,7 @@ def test_an_average_has_the_shape_that_all_images_have(other, shape):
 
 
 def test_bad_arguments_are_named(nano):
-    with pytest.raises(ValueError, match="allocation must be one of full, caps, model, found 'al"):
+    with pytest.raises(ValueError, match='allocation must be one of full, caps, model or a share'):
         count_operations(nano, (64, 64), 'all')
     with pytest.raises(ValueError, match="mode must be one of whole, slide, config, found 'wind"):
         count_operations(nano, (64, 64), mode='windows')

@@ -56,13 +56,16 @@ def test_statistics_over_images(tool, load_tool, tmp_path, capsys):
         f'val_dataloader.dataset.data_root={data}',
         'val_dataloader.dataset.pipeline.1.scale=(96,64)',
     ]
-    arguments = ['--dataset-samples', '2', '--json', str(path), '--cfg-options', *options]
-    assert tool.main([NANO, *arguments]) == 0
-    assert 'mean of 2 images' in capsys.readouterr().out
-    result = json.loads(path.read_text())
-    assert result['samples']['images'] == 2
-    assert result['samples']['macs']['mean'] == pytest.approx(result['macs'], rel=1e-6)
-    assert result['samples']['tokens']['std'] >= 0
+    arguments = ['--dataset-samples', '2', '--json', str(path)]
+    shapes = dict(fixed=[32, 64], pipeline=[64, 96])
+    for size, shape in shapes.items():
+        sized = ['--shape', '32', '64', '--sample-size', size, '--cfg-options', *options]
+        assert tool.main([NANO, *arguments, *sized]) == 0
+        assert 'mean of 2 images' in capsys.readouterr().out
+        result = json.loads(path.read_text())
+        assert result['shape'] == shape and result['samples']['images'] == 2
+        assert result['samples']['macs']['mean'] == pytest.approx(result['macs'], rel=1e-6)
+        assert result['samples']['tokens']['std'] >= 0
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,13 @@ def test_errors_are_one_line(tool, capsys, arguments, message):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--shape', '0'], ['--shape', '1', '2', '3'], ['--allocation', 'some']]
+    'arguments',
+    [
+        ['--shape', '0'],
+        ['--shape', '1', '2', '3'],
+        ['--allocation', 'some'],
+        ['--allocation', '1.2'],
+    ],
 )
 def test_bad_usage(tool, capsys, arguments):
     with pytest.raises(SystemExit) as stopped:

@@ -23,6 +23,7 @@ MODES = ('whole', 'slide', 'config')
 #: Largest share of candidates that get finer tokens, per round (ARTA 4.1, DUPS table 8).
 CAPS = (0.85, 0.7, 0.6)
 
+#: Names of who gets finer tokens; a share of the candidates such as '0.3' will do as well.
 ALLOCATIONS = ('full', 'caps', 'model')
 
 
@@ -41,8 +42,9 @@ def count_operations(
             left as it was.
         shape: ``(height, width)`` of the image in pixels.
         allocation: who gets finer tokens: 'full' for all candidates, 'caps' for the caps of the
-            model's policy or else of the papers, 'model' for its own policy's choice (on noise,
-            which says little of real images: see :func:`count_samples`).
+            model's policy or else of the papers, a number such as '0.3' for that share of the
+            candidates in every round, 'model' for its own policy's choice (on noise, which says
+            little of real images: see :func:`count_samples`).
         mode: 'whole', 'slide', or 'config' for what the model's ``test_cfg`` says.
         dry: leave out the arithmetic; by default where the allocation is decided beforehand.
         seed: of the noise that the image is made of.
@@ -88,7 +90,7 @@ def count_run(
     counter = OperatorCounter(model, dry)
     with (
         _evaluating(model),
-        _inference_mode(model, mode) as mode,
+        inference_mode(model, mode) as mode,
         forced_allocation(model, allocation),
         watch.on(model),
         counter,
@@ -143,8 +145,12 @@ def _evaluating(model: nn.Module) -> Generator[None]:
 
 
 @contextmanager
-def _inference_mode(model: nn.Module, mode: str) -> Generator[str]:
-    """Sets ``test_cfg.mode``; yields what it is."""
+def inference_mode(model: nn.Module, mode: str) -> Generator[str]:
+    """Sets ``test_cfg.mode`` to one of :data:`MODES`; yields what it is then.
+
+    Raises:
+        ValueError: for another mode, or one that the model has no settings for.
+    """
     if mode not in MODES:
         raise ValueError(f'mode must be one of {", ".join(MODES)}, found {mode!r}')
     before = getattr(model, 'test_cfg', None)
@@ -219,6 +225,24 @@ def allocating_modules(model: nn.Module) -> list[AllocatingModule]:
     ]
 
 
+def check_allocation(name: str) -> str:
+    """A name of :data:`ALLOCATIONS`, or a share in [0, 1] as text, as it was given.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    try:
+        known = name in ALLOCATIONS or 0.0 <= float(name) <= 1.0
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(
+            f'allocation must be one of {", ".join(ALLOCATIONS)} or a share from 0 to 1, '
+            f'found {name!r}'
+        )
+    return name
+
+
 @contextmanager
 def forced_allocation(model: nn.Module, allocation: str) -> Generator[None]:
     """Within this context the model's tokens are allocated as named, afterwards as before.
@@ -226,15 +250,13 @@ def forced_allocation(model: nn.Module, allocation: str) -> Generator[None]:
     Args:
         model: any model.
         allocation: 'full' for all candidates; 'caps' for the policy's caps, or :data:`CAPS` for a
-            policy that has none; 'model' for what the model itself decides.
+            policy that has none; a number such as '0.3' for that share of the candidates, spread
+            evenly; 'model' for what the model itself decides.
 
     Raises:
         ValueError: for another name, or if the model allocates no tokens but is told how.
     """
-    if allocation not in ALLOCATIONS:
-        raise ValueError(
-            f'allocation must be one of {", ".join(ALLOCATIONS)}, found {allocation!r}'
-        )
+    check_allocation(allocation)
     modules = [] if allocation == 'model' else allocating_modules(model)
     if not modules and allocation != 'model':
         raise ValueError(
@@ -244,8 +266,11 @@ def forced_allocation(model: nn.Module, allocation: str) -> Generator[None]:
     policies = [module.policy for module in modules]
     try:
         for module, policy in zip(modules, policies, strict=True):
-            caps = policy.caps or CAPS
-            module.policy = EvenAllocation((1.0,) if allocation == 'full' else caps)
+            if allocation == 'caps':
+                shares = tuple(policy.caps or CAPS)
+            else:
+                shares = (1.0 if allocation == 'full' else float(allocation),)
+            module.policy = EvenAllocation(shares)
         yield
     finally:
         for module, policy in zip(modules, policies, strict=True):

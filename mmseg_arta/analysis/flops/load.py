@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,20 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 _MMSEG = Path(mmseg.__file__).resolve().parent
 
 
-def config_folders() -> list[Path]:
-    """Where configs are looked up by name: this package's, then MMSegmentation's."""
-    places = (
-        _PACKAGE / '.mim' / 'configs',
-        _PACKAGE.parent / 'configs',
-        _MMSEG / '.mim' / 'configs',
-        _MMSEG.parent / 'configs',
-    )
+_PACKAGES = {'mmseg_arta': _PACKAGE, 'mmseg': _MMSEG}
+
+# Characters of an error of another library: a checkpoint that does not fit names all its keys.
+_REASON = 400
+
+
+def config_folders(package: str = '') -> list[Path]:
+    """Where configs are looked up by name: this package's, then MMSegmentation's, or one's own."""
+    places = [
+        place
+        for name, folder in _PACKAGES.items()
+        if package in ('', name)
+        for place in (folder / '.mim' / 'configs', folder.parent / 'configs')
+    ]
     return [place for place in places if place.is_dir()]
 
 
@@ -33,20 +40,26 @@ def find_config(name: str) -> Path:
 
     Args:
         name: a path, or the file name of a config of this package or of MMSegmentation, with or
-            without '.py'.
+            without '.py'; as in OpenMMLab's configs 'mmseg::' or 'mmseg_arta::' before it says
+            whose, and folders may stand between.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.name == name:
-        for folder in config_folders():
-            found = sorted(folder.rglob(f'{name.removesuffix(".py")}.py'))
-            if found:
-                return found[0]
-    places = ', '.join(str(folder) for folder in config_folders())
+    package, _, rest = name.rpartition('::')
+    if not package and Path(name).is_file():
+        return Path(name)
+    if package and package not in _PACKAGES:
+        known = ', '.join(f'{known}::' for known in _PACKAGES)
+        raise FileNotFoundError(f'config {name!r}: configs are known of {known}, not {package}::')
+    for folder in config_folders(package):
+        relative = f'{rest.removesuffix(".py")}.py'
+        if (folder / relative).is_file():
+            return folder / relative
+        found = sorted(folder.rglob(relative)) if '/' not in rest and rest else []
+        if found:
+            return found[0]
+    places = ', '.join(str(folder) for folder in config_folders(package))
     raise FileNotFoundError(f'config {name!r} is neither a file nor the name of one in {places}')
 
 
@@ -60,7 +73,8 @@ def load_config(name: str, options: Mapping[str, Any] | None = None) -> Config:
     path = find_config(name)
     try:
         config = Config.fromfile(path)
-        config.merge_from_dict(dict(options or {}))
+        # A copy: merging takes '_delete_' out of what it is given.
+        config.merge_from_dict(copy.deepcopy(dict(options or {})))
     except Exception as error:
         raise ValueError(f'config {path} cannot be read: {_in_one_line(error)}') from error
     if not config.get('model'):
@@ -94,4 +108,5 @@ def build_model(config: Config, checkpoint: str | None = None) -> nn.Module:
 
 
 def _in_one_line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__
+    text = ' '.join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _REASON else f'{text[:_REASON]} ...'

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 from .result import ComponentCount, OperationCount
 from .samples import SampleStatistics
@@ -51,32 +46,6 @@ def render(count: OperationCount, title: str, samples: SampleStatistics | None =
     if count.uncounted:
         lines.append(f'kernels without multiply-accumulates: {", ".join(sorted(count.uncounted))}')
     return '\n'.join([*lines, EXECUTED, PUBLISHED])
-
-
-def write_json(path: str | Path, result: Mapping[str, Any]) -> None:
-    """Write a result whole or not at all.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.part')
-    try:
-        with os.fdopen(handle, 'w', encoding='utf-8') as file:
-            json.dump(result, file, indent=2)
-            file.write('\n')
-        # mkstemp makes private files; results are as public as any other.
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _circumstances(count: OperationCount, samples: SampleStatistics | None) -> str:

@@ -1,0 +1,66 @@
+"""Results as files, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def check_writable(option: str, path: str | Path) -> None:
+    """Before a long measurement rather than after it.
+
+    Raises:
+        OSError: if there can be no such file.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{option} {path}: the folder {folder} does not exist')
+    if path.is_dir():
+        raise IsADirectoryError(f'{option} {path} is a folder')
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f'{option} {path}: the folder {folder} cannot be written to')
+
+
+@contextmanager
+def replaced(path: str | Path) -> Generator[Path]:
+    """A temporary file with the same suffix that takes the place of ``path`` on leaving.
+
+    After an exception ``path`` is what it was.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.stem}.', suffix=path.suffix)
+    os.close(handle)
+    try:
+        yield Path(name)
+        # mkstemp makes private files; results are as public as any other.
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text; see :func:`replaced`."""
+    with replaced(path) as part:
+        part.write_text(text, encoding='utf-8')
+
+
+def write_json(path: str | Path, result: Mapping[str, Any]) -> None:
+    """Write a result; see :func:`replaced`."""
+    write_text(path, json.dumps(result, indent=2) + '\n')
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
