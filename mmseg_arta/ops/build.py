@@ -7,6 +7,7 @@ nor any other package, so it works inside an isolated build.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shlex
@@ -56,6 +57,11 @@ _AVX2 = ('-mavx2', '-mfma')
 _AVX512 = (*_AVX2, '-mavx512f', '-mavx512vl', '-mavx512bw', '-mavx512dq')
 _COPIES = [('base', 'float', ()), ('base', 'double', ())]
 _X86_COPIES = [('avx2', 'float', _AVX2), ('avx512', 'float', _AVX512)]
+
+
+# What the end of a library says of all that comes before it; loaders do not look there.
+_SEAL = b'mmseg_arta sha256 '
+_SEAL_LENGTH = len(_SEAL) + hashlib.sha256().digest_size
 
 
 class BuildError(RuntimeError):
@@ -182,6 +188,27 @@ def cuda_commands(nvcc: str, folder: Path, archs: tuple[str, ...]) -> dict[Path,
     return commands
 
 
+def seal(path: Path) -> None:
+    """Append to a library what :func:`damage` knows it by."""
+    content = path.read_bytes()
+    with path.open('ab') as file:
+        file.write(_SEAL + hashlib.sha256(content).digest())
+
+
+def damage(path: Path) -> str:
+    """Why a library is not what was built, such as a copy that was cut off; '' if it is."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return str(error)
+    end = content[-_SEAL_LENGTH:]
+    if len(end) < _SEAL_LENGTH or not end.startswith(_SEAL):
+        return f'it is cut off, or not from this build: {len(content)} bytes without a seal'
+    if hashlib.sha256(content[:-_SEAL_LENGTH]).digest() != end[len(_SEAL) :]:
+        return f'it is damaged: its {len(content)} bytes are not those that were built'
+    return ''
+
+
 def _run(command: list[str], verbose: bool) -> None:
     if verbose:
         print(shlex.join(command), flush=True)
@@ -237,6 +264,7 @@ def build(backend: str, target: Path | None = None, verbose: bool = False) -> Pa
             list(pool.map(lambda command: _run(command, verbose), commands.values()))
         built = folder / LIBRARIES[backend]
         _run([*link, *map(str, commands), '-o', str(built), *libraries], verbose)
+        seal(built)
         # A process that has the old library open keeps it: the name gets a new file.
         fresh = target / f'{built.name}.{os.getpid()}'
         shutil.copy2(built, fresh)

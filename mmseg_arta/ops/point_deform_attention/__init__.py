@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...structures.contents import readable
 from .. import checks
 from ..backend import chosen_backend, converted, number_types, register_op
 from . import kernels, reference
@@ -84,6 +85,9 @@ def point_deform_attention(
     tensors = (features, centers, nearest, batch, location, weight, power)
     inputs = (*tensors, float(floor), float(eps))
     if chosen == 'reference':
+        if readable(nearest):
+            kernels.check(*inputs)
+            kernels.contents(*inputs)
         out = reference.point_deform_attention(*inputs)
     else:
         out = kernels.forward(*inputs, chosen)
