@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,6 +50,13 @@ _CPU_FLAGS = (
     '-Wextra',
     '-Wno-psabi',
 )
+# Reads and writes outside of arrays, and what the language leaves undefined, end the process. The
+# process must have loaded libasan before: see the Makefile.
+_SANITIZE = (
+    '-fsanitize=address,undefined,float-cast-overflow',
+    '-fno-sanitize-recover=all',
+)
+_SANITIZED_FLAGS = (*_SANITIZE, '-O1', '-g', '-fno-omit-frame-pointer')
 _CUDA_FLAGS = ('-std=c++17', '-O3', '-Xcompiler', '-fPIC,-fvisibility=hidden')
 
 # Of every `*_kernel.cpp` one copy per instruction set; the library chooses at run time.
@@ -149,10 +156,12 @@ def chosen_archs(nvcc: str = 'nvcc') -> tuple[str, ...]:
     return archs
 
 
-def cpu_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]:
-    """The command that compiles each C++ object file into ``folder``."""
+def cpu_commands(
+    compiler: list[str], folder: Path, flags: Sequence[str] = ()
+) -> dict[Path, list[str]]:
+    """The command that compiles each C++ object file into ``folder``, with further flags."""
     x86 = platform.machine().lower() in ('x86_64', 'amd64')
-    common = [*compiler, *_CPU_FLAGS, *(['-DARTA_X86'] if x86 else [])]
+    common = [*compiler, *_CPU_FLAGS, *flags, *(['-DARTA_X86'] if x86 else [])]
     commands = {}
     for source in sorted((SOURCES / 'cpu').glob('*.cpp')):
         if not source.stem.endswith('_kernel'):
@@ -161,10 +170,10 @@ def cpu_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]:
             commands[target] = [*common, *exact, '-c', str(source), '-o', str(target)]
             continue
         kernel = source.stem.removesuffix('_kernel')
-        for instructions, real, flags in _COPIES + (_X86_COPIES if x86 else []):
+        for instructions, real, own in _COPIES + (_X86_COPIES if x86 else []):
             target = folder / f'{kernel}_{instructions}_{real}.o'
             commands[target] = [
-                *(*common, *flags, '-ffp-contract=fast'),
+                *(*common, *own, '-ffp-contract=fast'),
                 *(['-DARTA_DOUBLE'] if real == 'double' else []),
                 f'-DARTA_TABLE=arta_{kernel}_{instructions}_{real}',
                 *('-c', str(source), '-o', str(target)),
@@ -219,31 +228,37 @@ def _run(command: list[str], verbose: bool) -> None:
         raise BuildError(f'compiler failed: {shlex.join(command)}\n{done.stderr.strip()}')
 
 
-def _prepare_cpu() -> tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]:
-    """The commands that compile into a folder; how the linking command begins and ends."""
+# The commands that compile into a folder; how the linking command begins and ends.
+_Steps = tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]
+
+
+def _prepare_cpu(sanitize: bool = False) -> _Steps:
     if os.name == 'nt':
         raise BuildError('the CPU kernels are not built on Windows')
     compiler = find_compiler()
     return (
-        lambda folder: cpu_commands(compiler, folder),
-        [*compiler, '-shared', '-pthread'],
+        lambda folder: cpu_commands(compiler, folder, _SANITIZED_FLAGS if sanitize else ()),
+        [*compiler, '-shared', '-pthread', *(_SANITIZE if sanitize else ())],
         ['-ldl'],
     )
 
 
-def _prepare_cuda() -> tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]:
+def _prepare_cuda() -> _Steps:
     nvcc = find_nvcc()
     archs = chosen_archs(nvcc)
     return lambda folder: cuda_commands(nvcc, folder, archs), [nvcc, '-shared'], []
 
 
-def build(backend: str, target: Path | None = None, verbose: bool = False) -> Path:
+def build(
+    backend: str, target: Path | None = None, verbose: bool = False, sanitize: bool = False
+) -> Path:
     """Compile the library of a back end and put it into a folder.
 
     Args:
         backend: 'cpu' or 'cuda'.
         target: the folder, by default this package's.
         verbose: show commands and what the compiler says.
+        sanitize: 'cpu' with AddressSanitizer and UndefinedBehaviorSanitizer, to be tested.
 
     Returns:
         The library's path.
@@ -254,7 +269,7 @@ def build(backend: str, target: Path | None = None, verbose: bool = False) -> Pa
     sources = SOURCES / backend
     if not sources.is_dir():
         raise BuildError(f'no sources: {sources} is not a folder')
-    commands_into, link, libraries = {'cpu': _prepare_cpu, 'cuda': _prepare_cuda}[backend]()
+    commands_into, link, libraries = _prepare_cpu(sanitize) if backend == 'cpu' else _prepare_cuda()
     target = Path(target or Path(__file__).resolve().parent)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='mmseg_arta-ops-') as name:
@@ -319,9 +334,12 @@ def main() -> None:
     parser.add_argument('backend', choices=LIBRARIES, help='C++ or CUDA kernels')
     parser.add_argument('--target', type=Path, help='folder for the library (default: the package)')
     parser.add_argument('--verbose', action='store_true', help='show commands, warnings, registers')
+    parser.add_argument(
+        '--sanitize', action='store_true', help='C++ kernels that end where they go wrong'
+    )
     args = parser.parse_args()
     try:
-        print(build(args.backend, args.target, args.verbose))
+        print(build(args.backend, args.target, args.verbose, args.sanitize))
     except BuildError as error:
         sys.exit(f'error: {error}')
 

@@ -113,7 +113,7 @@ def unsupported(image: Tensor) -> str:
 
 
 def _check_patches(
-    xy: Tensor, batch: Tensor, shape: Sequence[int], height_of: str, patch_size: int
+    xy: Tensor, batch: Tensor, shape: Sequence[int], what: str, patch_size: int
 ) -> None:
     checks.size(FINEST_PATCH, MOST_SIZE, patch_size=patch_size)
     if patch_size % FINEST_PATCH:
@@ -121,7 +121,7 @@ def _check_patches(
     height, width = shape[2:]
     if height % patch_size or width % patch_size:
         raise ValueError(
-            f'{height_of} of {height}x{width} px does not divide into patches of {patch_size} px'
+            f'{what} of {height}x{width} px does not divide into patches of {patch_size} px'
         )
     if tuple(xy.shape) != (batch.shape[0], 2):
         raise ValueError(
@@ -163,7 +163,7 @@ def contents(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) -> None:
 def _check_backward(grad_out: Tensor, xy: Tensor, batch: Tensor, *sizes: int) -> None:
     images, channels, height, width, patch_size = sizes
     checks.size(0, checks.MOST, images=images, channels=channels, height=height, width=width)
-    _check_patches(xy, batch, sizes[:4], 'an image', patch_size)
+    _check_patches(xy, batch, sizes[:4], 'height and width: an image', patch_size)
     shape = (batch.shape[0], patch_size * patch_size * channels)
     if tuple(grad_out.shape) != shape:
         raise ValueError(f'grad_out must be {shape}, found {tuple(grad_out.shape)}')

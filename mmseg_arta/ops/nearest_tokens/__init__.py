@@ -34,7 +34,7 @@ def nearest_tokens(
         ValueError: if ``k`` is not positive or too large, or the places do not fit the level's
             images; on the CPU, if a coordinate is not finite.
     """
-    checks.size(1, checks.MOST, k=k)
+    checks.size(1, kernels.MOST_K, k=k)
     if len(place_lengths) != level.batch_size:
         raise ValueError(
             f'nearest_tokens: places of {len(place_lengths)} images, '

@@ -19,6 +19,9 @@ from ..reverse_index import reverse_index
 #: Most neighbours of a place that the search on CUDA has.
 MOST_NEAREST = 16
 
+#: Most neighbours of a place: every place has room for so many.
+MOST_K = 1 << 16
+
 
 class Grid(ctypes.Structure):
     """``ArtaGrid``."""
@@ -127,7 +130,7 @@ def check(
     places: Tensor, centers: Tensor, place_lengths: Sequence[int], lengths: Sequence[int], k: int
 ) -> None:
     """Lengths are those of the places and centres of as many images."""
-    checks.size(1, checks.MOST, k=k)
+    checks.size(1, MOST_K, k=k)
     for name, tensor in dict(places=places, centers=centers).items():
         if tensor.shape[1] != 2:
             raise ValueError(f'{name} must be (N, 2), found {tuple(tensor.shape)}')
