@@ -55,7 +55,8 @@ int backward(const ArtaDeform& p, const ArtaDeformGrad& grad) {
   if (!p.queries || !p.heads || !p.levels || !p.points) {
     // No samples, and any number of what has none.
     const size_t item = arta::is_double(p.run) ? sizeof(double) : sizeof(float);
-    std::memset(grad.grad_value, 0, static_cast<size_t>(p.values * p.heads * p.dim) * item);
+    const size_t bytes = static_cast<size_t>(p.values * p.heads * p.dim) * item;
+    if (bytes) std::memset(grad.grad_value, 0, bytes);
     std::memset(grad.grad_power, 0, item);
     return 0;
   }

@@ -82,7 +82,7 @@ def define(
         takes: what each tensor holds and its number of dimensions, ``'f3 l1'``: see
             :data:`_KINDS`.
         check: raises an error that names the argument if sizes or numbers on the host are not
-            what they may be. Called whenever the op runs.
+            what they may be. Called whenever the op runs, on ``meta`` too.
         contents: the same for what the tensors hold, on the CPU. Called where a back end has found
             that something is wrong, and before those run that do not look.
     """
@@ -112,6 +112,9 @@ def define(
 
     def fake(*inputs: Any) -> Any:
         fit(inputs[:tensors])
+        # Plain tensors on `meta` have sizes that are numbers, others may have symbols.
+        if check is not None and type(inputs[0]) is Tensor:
+            check(*inputs[:-1])
         return allocate(*inputs[:-1])
 
     schema = f'({arguments}, str backend) -> {results}'

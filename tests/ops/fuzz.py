@@ -45,6 +45,9 @@ TYPES = (
 )
 CANVAS = (12, 9)
 
+#: Cases until another instruction set takes its turn.
+EACH = 170
+
 #: What is an answer to a lie.
 ERRORS = (ValueError, IndexError, TypeError, RuntimeError, MemoryError, NotImplementedError)
 # Too much memory is nobody's fault but that of the sizes.
@@ -517,6 +520,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.memory:
         resource.setrlimit(resource.RLIMIT_AS, (args.memory << 30,) * 2)
     torch.set_num_threads(2)
+    sets = [name for name in ('base', 'avx2', 'avx512') if library.cpu.use(name)]
     done, report = 0, Report()
     begin = time.monotonic()
     with tempfile.NamedTemporaryFile(prefix='fuzz-', delete=False) as place:
@@ -524,7 +528,8 @@ def main(arguments: list[str] | None = None) -> int:
             # A process that dies leaves where it was; one that hangs is ended.
             faulthandler.dump_traceback_later(120, exit=True)
             os.pwrite(place.fileno(), f'seed {args.seed}, {args.first + done} and on\n'.encode(), 0)
-            some, found = run_all(min(170, args.count - done), args.seed, first=args.first + done)
+            library.cpu.use(sets[done // EACH % len(sets)])
+            some, found = run_all(min(EACH, args.count - done), args.seed, first=args.first + done)
             done += some
             report.answered += found.answered
             report.errors += found.errors
