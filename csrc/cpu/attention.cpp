@@ -34,7 +34,7 @@ bool fits(const ArtaAttention& p) {
   return arta::is_size(p.total) && arta::is_size(p.clusters) && arta::is_size(p.cluster_size) &&
          arta::is_size(arta::product(p.num_neighbors, std::min(p.cluster_size, p.total) + 8)) &&
          arta::is_size(arta::product(p.heads, 2, p.dim)) && arta::is_size(p.heads) &&
-         arta::is_size(p.dim);
+         arta::is_size(p.dim) && p.dim >= 1;
 }
 
 // Whether every row is in one cluster, none is longer than it may be, and no coordinate is farther

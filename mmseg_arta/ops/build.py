@@ -56,7 +56,7 @@ _SANITIZE = (
     '-fsanitize=address,undefined,float-cast-overflow',
     '-fno-sanitize-recover=all',
 )
-_SANITIZED_FLAGS = (*_SANITIZE, '-O1', '-g', '-fno-omit-frame-pointer')
+_SANITIZED_FLAGS = (*_SANITIZE, '-O0', '-g')  # others take minutes to compile
 _CUDA_FLAGS = ('-std=c++17', '-O3', '-Xcompiler', '-fPIC,-fvisibility=hidden')
 
 # Of every `*_kernel.cpp` one copy per instruction set; the library chooses at run time.

@@ -11,7 +11,7 @@ from torch.library import CustomOpDef
 from torch.utils.flop_counter import register_flop_formula
 
 from ..structures.contents import readable
-from .library import BadIndex
+from .library import BadIndex, BadSize
 
 _FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))
 _INTEGERS = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
@@ -36,13 +36,24 @@ class _Takes:
 
     def __init__(self, arguments: str, kinds: str) -> None:
         names = [part.split()[1] for part in arguments.split(', ') if part.startswith('Tensor ')]
-        self.count = len(names)
+        self.names, self.count = names, len(names)
         self.expected = [
             (name, *_KINDS[kind[0]], int(kind[1:]))
             for name, kind in zip(names, kinds.split(), strict=True)
         ]
 
     def __call__(self, tensors: Sequence[Tensor]) -> None:
+        # Asking whether a tensor is on the CPU is faster than comparing devices.
+        device = None if tensors[0].is_cpu else tensors[0].device
+        for tensor, (_, _, types, ndim) in zip(tensors, self.expected, strict=True):
+            if not (
+                tensor.ndim == ndim
+                and (types is None or tensor.dtype in types)
+                and (tensor.is_cpu if device is None else tensor.device == device)
+            ):
+                self._name_what_does_not_fit(tensors)
+
+    def _name_what_does_not_fit(self, tensors: Sequence[Tensor]) -> None:
         device = tensors[0].device
         for tensor, (name, what, types, ndim) in zip(tensors, self.expected, strict=True):
             if tensor.device != device:
@@ -108,6 +119,11 @@ def define(
             if contents is not None:
                 contents(*given)
             raise
+        except BadSize as error:
+            found = (f'{n} {tuple(t.shape)}' for n, t in zip(fit.names, given, strict=False))
+            raise ValueError(
+                f'{name} cannot count the sizes of {", ".join(found)} with the numbers {numbers}'
+            ) from error
         return filled
 
     def fake(*inputs: Any) -> Any:

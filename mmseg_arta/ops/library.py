@@ -35,6 +35,10 @@ class BadIndex(IndexError):
     """A kernel found a number in an array that is not what it may be."""
 
 
+class BadSize(ValueError):
+    """Kernels cannot count the sizes that they were given."""
+
+
 def fields(kind: Any, names: str) -> list[tuple[str, Any]]:
     """Fields of one type, their names separated by blanks."""
     return [(name, kind) for name in names.split()]
@@ -159,7 +163,8 @@ class Library:
         Raises:
             MemoryError: if it could not get memory (C++).
             BadIndex: if a number in an array is not what it may be (C++).
-            ValueError: for sizes that cannot be (C++) or that the kernels do not have (CUDA).
+            BadSize: for sizes that cannot be, or that the kernels cannot count (C++).
+            ValueError: for sizes that the kernels do not have (CUDA).
             RuntimeError: for any other error.
         """
         code = getattr(self.loaded(), name)(*arguments)
@@ -210,7 +215,7 @@ class CpuLibrary(Library):
         if code == NO_MEMORY:
             raise MemoryError(f'mmseg_arta: {name} could not get memory')
         if code == BAD_SIZE:
-            raise ValueError(f'mmseg_arta: {name} was given sizes that cannot be')
+            raise BadSize(f'mmseg_arta: {name} was given sizes that cannot be')
         raise RuntimeError(f'mmseg_arta: {name} failed')
 
     def describe(self) -> str:

@@ -59,12 +59,35 @@ class Neighborhood:
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return
-        total = self.xy.shape[0] if self.xy.ndim else 0
         if not 1 <= self.cluster_size <= MOST_CLUSTER_SIZE:
             raise ValueError(
                 f'Neighborhood: cluster_size must be from 1 to {MOST_CLUSTER_SIZE}, '
                 f'found {self.cluster_size}'
             )
+        if not self._fits():
+            self._name_what_does_not_fit()
+
+    def _fits(self) -> bool:
+        """All that is checked of the tensors, in one go: there is one of these for every round."""
+        xy, start, neighbors = self.xy, self.start, self.neighbors
+        rows, device = self.batch.shape, xy.device
+        return (
+            len(rows) == 1
+            and xy.shape == (*rows, 2)
+            and self.order.shape == self.inverse.shape == rows
+            and start.ndim == 1
+            and start.shape[0] > 0
+            and neighbors.ndim == 2
+            and neighbors.shape[0] == rows[0]
+            and all(
+                tensor.device == device and tensor.dtype == torch.int64
+                for tensor in (self.order, self.inverse, start, neighbors, self.batch)
+            )
+            and xy.dtype == torch.int32
+        )
+
+    def _name_what_does_not_fit(self) -> None:
+        total = self.xy.shape[0] if self.xy.ndim else 0
         for name, shape in _SHAPES.items():
             tensor = getattr(self, name)
             found = tuple(tensor.shape)
@@ -84,8 +107,7 @@ class Neighborhood:
             kind = torch.int32 if name == 'xy' else torch.int64
             if tensor.dtype != kind:
                 raise ValueError(f'Neighborhood: {name} must be {kind}, found {tensor.dtype}')
-        if not self.start.shape[0]:
-            raise ValueError('Neighborhood: start must hold at least one row, found none')
+        raise ValueError('Neighborhood: start must hold at least one row, found none')
 
     def to_clusters(self, rows: Tensor) -> Tensor:
         """Token order to cluster order, ``(T, ...)``."""

@@ -91,7 +91,7 @@ def _neighborhood(rng: random.Random) -> Neighborhood:
 
 def _attention(rng: random.Random) -> tuple[Arguments, Neighborhood]:
     hood = _neighborhood(rng)
-    heads, dim, total = rng.randint(1, 3), rng.choice((1, 3, 8, 16, 24)), len(hood.xy)
+    heads, dim, total = rng.randint(0, 3), rng.choice((1, 3, 8, 16, 24)), len(hood.xy)
     return dict(
         q=_floats(rng, total, heads, dim),
         kv=_floats(rng, total, heads, 2, dim),
@@ -103,10 +103,10 @@ def _attention(rng: random.Random) -> tuple[Arguments, Neighborhood]:
 
 
 def _deform(rng: random.Random) -> Arguments:
-    values, queries, heads = rng.randint(0, 20), rng.randint(0, 9), rng.randint(1, 3)
-    levels, points, k, images = (rng.randint(1, 3) for _ in range(4))
+    values, queries, heads = rng.randint(0, 20), rng.randint(0, 9), rng.randint(0, 3)
+    levels, points, k, images = (rng.randint(least, 3) for least in (0, 0, 0, 1))
     return dict(
-        value=_floats(rng, values, heads, rng.choice((1, 3, 8, 16, 24))),
+        value=_floats(rng, values, heads, rng.choice((0, 1, 3, 8, 16, 24))),
         centers=_floats(rng, values, 2) * 5,
         nearest=_below(rng, -1, values, levels, images, 4, 5, k),
         batch=_below(rng, 0, images, queries),

@@ -217,6 +217,28 @@ def test_a_neighborhood_is_looked_at_once(monkeypatch):
         replace(own).check_contents()
 
 
+def test_maps_name_places_that_there_are_not():
+    grid, batch = torch.rand(2, 3, 4), torch.tensor([0, 1])
+    xy = torch.tensor([[0, 1], [2, -1]]).int()
+    with pytest.raises(IndexError, match=r'xy must hold numbers from 0 .* found -1 at \(1, 1\)'):
+        ops.at_patches(grid, xy, batch, 4)
+    with pytest.raises(IndexError, match='batch must hold numbers from 0 to 1, found -1'):
+        ops.at_patches(grid, xy.abs(), batch - 1, 4)
+    with pytest.raises(ValueError, match='patch_size must be at least 4, found 2'):
+        ops.at_patches(grid, xy.abs(), batch, 2)
+    levels = [some_tokens((9, 4), (8, 8), 4), some_tokens((9, 4), (8, 8), 4)]
+    first = replace(
+        levels[0],
+        feats=torch.zeros(2, 1),
+        xy=torch.tensor([[0, 0], [0, 0]]).int(),
+        lengths=(1, 1),
+        offsets=torch.tensor([0, 1, 2]).int(),
+        grid=(1, 1),
+    )
+    with pytest.raises(IndexError, match=r'level.xy\[:, 0\] must hold numbers from 0 to 7'):
+        ops.finest_token_map([first, replace(levels[1], xy=levels[1].xy + 8)])
+
+
 SIZES = [
     *((ARTA, name, value) for name in ('cluster_size', 'num_neighbor_clusters')
       for value in (0, -1000, 1 << 61, float('nan'))),

@@ -52,6 +52,8 @@ def cluster_attention(
     if q.ndim != 3:
         raise ValueError(f'q must be (T, H, d), found {tuple(q.shape)}')
     total, heads, dim = q.shape
+    if not dim:
+        raise ValueError(f'q must have at least one channel, found {tuple(q.shape)}')
     parameters = dict(
         bias_weight=bias_weight, bias_bias=bias_bias, blank_k=blank_k, blank_v=blank_v
     )

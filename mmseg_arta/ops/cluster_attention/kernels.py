@@ -187,6 +187,17 @@ def check(q, kv, bias_weight, bias_bias, blank_k, blank_v, xy, start, neighbors,
     if not clamp >= 0:
         raise ValueError(f'blank_clamp must be at least 0, found {clamp}')
     total, heads, dim = q.shape
+    if not dim:
+        raise ValueError(f'q must have at least one channel, found {tuple(q.shape)}')
+    if (
+        kv.shape == (total, heads, 2, dim)
+        and bias_weight.shape == (heads, 5)
+        and bias_bias.shape == (heads,)
+        and blank_k.shape == blank_v.shape == (heads, dim)
+        and xy.shape == (total, 2)
+        and neighbors.shape[0] == total
+    ):
+        return
     for name, tensor, shape in (
         ('kv', kv, (total, heads, 2, dim)),
         ('bias_weight', bias_weight, (heads, 5)),
