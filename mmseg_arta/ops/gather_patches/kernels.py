@@ -133,6 +133,8 @@ def _check_patches(
 def check(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) -> None:
     """The image divides into patches."""
     _check_patches(xy, batch, image.shape, 'image', patch_size)
+    if max(image.shape) > checks.MOST:
+        raise ValueError(f'image must have sizes up to {checks.MOST}, found {tuple(image.shape)}')
     if unsupported(image):
         raise ValueError(f'image must hold numbers of 1, 2, 4 or 8 bytes, found {image.dtype}')
 

@@ -177,11 +177,7 @@ def check(value, centers, nearest, batch, location, weight, power, floor, eps) -
                 f'{tuple(weight.shape)}, found {tuple(tensor.shape)}'
             )
     rows, columns = nearest.shape[2:4]
-    if (
-        rows > MOST_CELLS
-        or columns > MOST_CELLS
-        or (queries and points and levels and not (rows and columns))
-    ):
+    if rows > MOST_CELLS or columns > MOST_CELLS or (queries and not (rows and columns)):
         raise ValueError(
             f'nearest must have 1 to {MOST_CELLS} rows and columns, found {tuple(nearest.shape)}'
         )
