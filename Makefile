@@ -24,7 +24,7 @@ STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test sweep lint wheel doctor clean
+.PHONY: help env install demo test sanitize sweep lint wheel doctor clean
 
 help: ## Show this list
 	@echo "Environment: $(VENV)"
@@ -57,6 +57,24 @@ demo: install ## Train and test a small ARTA model on toy images and draw its to
 
 test: install ## Run the tests (ARGS='-k doctor' and the like go to pytest)
 	"$(PY)" -m pytest tests $(ARGS)
+
+# GCC's sanitizers: they end the process at a read or write outside of an array and at what the
+# language leaves undefined. Python itself is not built with them, so it must load theirs first;
+# what it keeps until it ends is no leak of ours. A tensor may take 256 MiB. COUNT bounds the cases,
+# SECONDS their time.
+COUNT ?= 100000
+SECONDS ?= 900
+SANITIZED := build/sanitize/_C_cpu.so
+
+$(SANITIZED): $(wildcard csrc/*.h csrc/cpu/*) mmseg_arta/ops/build.py
+	CXX=g++ "$(PY)" mmseg_arta/ops/build.py cpu --sanitize --target $(@D)
+
+sanitize: install ## Fuzz the C++ kernels, built with sanitizers (COUNT=100000 cases, SECONDS=900)
+	@$(MAKE) --no-print-directory VENV="$(VENV)" $(SANITIZED)
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=256 \
+	UBSAN_OPTIONS=print_stacktrace=1 \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		"$(PY)" tests/ops/run_fuzz.py --library $(SANITIZED) --count $(COUNT) --seconds $(SECONDS)
 
 sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
 	"$(PY)" tools/sweep.py $(ARGS)

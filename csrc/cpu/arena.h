@@ -14,10 +14,18 @@ class Arena {
   template <class T>
   T* take(int64_t count) {
     const int64_t here = used_;
-    used_ += up(count * static_cast<int64_t>(sizeof(T)), 64);
+    int64_t bytes = 0;
+    if (count < 0 || __builtin_mul_overflow(count, static_cast<int64_t>(sizeof(T)), &bytes) ||
+        bytes > MOST - here)
+      used_ = MOST;
+    else
+      used_ += up(bytes, 64);
     return memory_ ? reinterpret_cast<T*>(memory_ + here) : nullptr;
   }
+  // MOST if the arrays cannot be.
   int64_t used() const { return used_; }
+
+  static constexpr int64_t MOST = int64_t{1} << 62;
 
  private:
   char* memory_;

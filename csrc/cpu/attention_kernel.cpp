@@ -22,7 +22,8 @@ struct View {
         xy(p.xy), start(p.start), neighbors(p.neighbors), total(p.total), clusters(p.clusters),
         width(p.num_neighbors), cluster_size(p.cluster_size), heads(static_cast<int>(p.heads)),
         dim(static_cast<int>(p.dim)), q_stride(p.heads * p.dim), kv_stride(2 * p.heads * p.dim),
-        tiles(p.num_neighbors * (up(p.cluster_size, LANES) / LANES)),
+        own_tiles(up(p.cluster_size < p.total ? p.cluster_size : p.total, LANES) / LANES),
+        tiles(p.num_neighbors * own_tiles),
         scale(real(1) / square_root(real(p.dim))), clamp(static_cast<real>(p.blank_clamp)) {}
 
   const real *q, *kv, *weight, *bias, *blank_k, *blank_v;
@@ -31,7 +32,8 @@ struct View {
   int64_t total, clusters, width, cluster_size;
   int heads, dim;
   int64_t q_stride, kv_stride;
-  int64_t tiles;  // of one token at most
+  int64_t own_tiles;  // of one cluster at most
+  int64_t tiles;      // of one token at most
   real scale, clamp;
 };
 
@@ -43,7 +45,7 @@ struct Scratch {
   Scratch(const View& v, void* memory) {
     Arena arena(memory);
     const int64_t pairs = BLOCK * v.tiles > BATCH ? BLOCK * v.tiles : BATCH;
-    tiles = arena.take<Tile>(BLOCK * v.tiles);
+    tiles = arena.take<Tile>(BLOCK * (v.tiles > v.own_tiles ? v.tiles : v.own_tiles));
     geometry = arena.take<real>(pairs * GEOMETRY);
     weights = arena.take<real>(v.tiles * LANES);
     row = arena.take<real>(up(v.dim, LANES));
@@ -64,8 +66,12 @@ struct Scratch {
 };
 
 // The tiles of a cluster, appended. Indices are checked: a wrong one must not read elsewhere.
-ARTA_INLINE int add_tiles(const View& v, int64_t cluster, Tile* tiles, int count) {
-  if (cluster < 0 || cluster >= v.clusters) return count;
+ARTA_INLINE int add_tiles(const View& v, int64_t cluster, Tile* tiles, int count, bool& valid) {
+  if (cluster < 0) return count;
+  if (cluster >= v.clusters) {
+    valid = false;
+    return count;
+  }
   const int64_t begin = v.start[cluster];
   int64_t end = v.start[cluster + 1];
   if (end > begin + v.cluster_size) end = begin + v.cluster_size;
@@ -99,18 +105,21 @@ ARTA_INLINE void write_geometry(const View& v, const Tile& tile, int64_t row, re
   store(to + 4 * LANES, dx * inverse);
 }
 
-// Tiles and geometry of the rows of a block; `count` (BLOCK,) tiles of each.
-ARTA_INLINE void look_around(const View& v, const Scratch& s, int64_t begin, int rows,
+// Tiles and geometry of the rows of a block; `count` (BLOCK,) tiles of each. Returns whether all
+// neighbours are in range.
+ARTA_INLINE bool look_around(const View& v, const Scratch& s, int64_t begin, int rows,
                              int* count) {
+  bool valid = true;
   for (int r = 0; r < rows; ++r) {
     Tile* tiles = s.tiles + r * v.tiles;
     int found = 0;
     for (int64_t n = 0; n < v.width; ++n)
-      found = add_tiles(v, v.neighbors[(begin + r) * v.width + n], tiles, found);
+      found = add_tiles(v, v.neighbors[(begin + r) * v.width + n], tiles, found, valid);
     for (int t = 0; t < found; ++t)
       write_geometry(v, tiles[t], begin + r, s.geometry + (r * v.tiles + t) * GEOMETRY);
     count[r] = found;
   }
+  return valid;
 }
 
 // What one head needs.
@@ -149,9 +158,9 @@ struct Head {
 };
 
 template <int NV>
-void forward_rows(const View v, real* out, real* lse, int64_t begin, int rows, const Scratch s) {
+bool forward_rows(const View v, real* out, real* lse, int64_t begin, int rows, const Scratch s) {
   int count[BLOCK];
-  look_around(v, s, begin, rows, count);
+  const bool valid = look_around(v, s, begin, rows, count);
   const real lowest = -static_cast<real>(__builtin_inf());
   for (int h = 0; h < v.heads; ++h) {
     const Head<NV> head(v, h);
@@ -183,6 +192,7 @@ void forward_rows(const View v, real* out, real* lse, int64_t begin, int rows, c
       lse[row * v.heads + h] = top + logarithm(all);
     }
   }
+  return valid;
 }
 
 // The arrays of the backward pass, typed.
@@ -196,10 +206,10 @@ struct Gradients {
 };
 
 template <int NV>
-void backward_block(const View v, const Gradients g, real* delta, int64_t begin, int rows,
+bool backward_block(const View v, const Gradients g, real* delta, int64_t begin, int rows,
                     const Scratch s) {
   int count[BLOCK];
-  look_around(v, s, begin, rows, count);
+  const bool valid = look_around(v, s, begin, rows, count);
   for (int h = 0; h < v.heads; ++h) {
     const Head<NV> head(v, h);
     const int dim = head.dim;
@@ -235,6 +245,7 @@ void backward_block(const View v, const Gradients g, real* delta, int64_t begin,
       add_scaled<NV>(p, grad, dim, blank_sums + dim);
     }
   }
+  return valid;
 }
 
 template <int NV>
@@ -300,18 +311,21 @@ size_t scratch_bytes(const ArtaAttention& problem) {
   return static_cast<size_t>(Scratch(View(problem), nullptr).bytes);
 }
 
-void forward(const ArtaAttention& problem, void* out, void* lse, int64_t begin, int64_t end,
+bool forward(const ArtaAttention& problem, void* out, void* lse, int64_t begin, int64_t end,
              void* memory) {
+  bool valid = true;
   const View v(problem);
   const Scratch s(v, memory);
   const Kernels kernels = kernels_for(v.dim);
   each_block(begin, end, [&](int64_t first, int rows) {
-    kernels.forward(v, static_cast<real*>(out), static_cast<real*>(lse), first, rows, s);
+    valid &= kernels.forward(v, static_cast<real*>(out), static_cast<real*>(lse), first, rows, s);
   });
+  return valid;
 }
 
-void backward_rows(const ArtaAttention& problem, const ArtaAttentionGrad& grad, void* delta,
+bool backward_rows(const ArtaAttention& problem, const ArtaAttentionGrad& grad, void* delta,
                    double* sums, int64_t begin, int64_t end, void* memory) {
+  bool valid = true;
   const View v(problem);
   const Gradients g(grad, delta);
   const Scratch s(v, memory);
@@ -319,7 +333,7 @@ void backward_rows(const ArtaAttention& problem, const ArtaAttentionGrad& grad, 
   for (int i = 0; i < v.heads * 6; ++i) s.bias_sums[i] = Vec{};
   for (int i = 0; i < v.heads * 2 * v.dim; ++i) s.blank_sums[i] = 0;
   each_block(begin, end, [&](int64_t first, int rows) {
-    kernels.block(v, g, static_cast<real*>(delta), first, rows, s);
+    valid &= kernels.block(v, g, static_cast<real*>(delta), first, rows, s);
   });
   for (int h = 0; h < v.heads; ++h) {
     double* to = sums + h * arta::HeadSums::size(v.dim);
@@ -327,6 +341,7 @@ void backward_rows(const ArtaAttention& problem, const ArtaAttentionGrad& grad, 
     for (int j = 0; j < 2 * v.dim; ++j)
       to[arta::HeadSums::BLANK + j] += s.blank_sums[h * 2 * v.dim + j];
   }
+  return valid;
 }
 
 void backward_clusters(const ArtaAttention& problem, const ArtaAttentionGrad& grad,
@@ -337,7 +352,8 @@ void backward_clusters(const ArtaAttention& problem, const ArtaAttentionGrad& gr
   const Scratch s(v, memory);
   const Kernels kernels = kernels_for(v.dim);
   for (int64_t cluster = begin; cluster < end; ++cluster) {
-    const int tiles = add_tiles(v, cluster, s.tiles, 0);
+    bool valid = true;  // these are all clusters that there are
+    const int tiles = add_tiles(v, cluster, s.tiles, 0, valid);
     for (int t = 0; t < tiles; ++t)
       kernels.tile(v, g, attending + first[cluster], first[cluster + 1] - first[cluster],
                    s.tiles[t], s);

@@ -36,11 +36,12 @@ struct HeadSums {
 struct AttentionKernels {
   // Bytes of scratch that one worker needs for any of the functions.
   size_t (*scratch_bytes)(const ArtaAttention&);
-  // Output and lse of rows begin..end-1.
-  void (*forward)(const ArtaAttention&, void* out, void* lse, int64_t begin, int64_t end,
+  // Output and lse of rows begin..end-1. Returns whether all neighbours were in range.
+  bool (*forward)(const ArtaAttention&, void* out, void* lse, int64_t begin, int64_t end,
                   void* scratch);
   // grad_q and `delta` (T, H) of rows begin..end-1; adds to `sums`, (H, HeadSums::size) doubles.
-  void (*backward_rows)(const ArtaAttention&, const ArtaAttentionGrad&, void* delta, double* sums,
+  // Returns whether all neighbours were in range.
+  bool (*backward_rows)(const ArtaAttention&, const ArtaAttentionGrad&, void* delta, double* sums,
                         int64_t begin, int64_t end, void* scratch);
   // grad_kv of the rows of clusters begin..end-1. The rows that attend to cluster c are
   // attending[first[c]:first[c + 1]].

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <vector>
 
+#include "guard.h"
 #include "interface.h"
 #include "memory.h"
 #include "parallel.h"
@@ -69,12 +69,10 @@ struct Key {
   float ratio;
 };
 
+// Of a place inside the canvas.
 Key key_of(const Anchors& a, int64_t x, int64_t y, int64_t height, int64_t width) {
-  const auto clamp = [](int64_t value, int64_t count) {
-    return std::min(std::max<int64_t>(value, 0), count - 1);
-  };
-  const int64_t column = clamp(x * a.columns / width, a.columns);
-  const int64_t row = clamp(y * a.rows / height, a.rows);
+  const int64_t column = std::min(x * a.columns / width, a.columns - 1);
+  const int64_t row = std::min(y * a.rows / height, a.rows - 1);
   const int64_t rank = row * a.columns + (row % 2 ? a.columns - 1 - column : column);
   // Anchor i of n sits at ((2 i + 1) size / n - 1) / 2. Everything times 2 * rows * columns is an
   // integer, so mirror-symmetric places tie exactly.
@@ -86,6 +84,16 @@ Key key_of(const Anchors& a, int64_t x, int64_t y, int64_t height, int64_t width
   const double eps = 1e-5 * static_cast<double>(4 * a.rows * a.rows * a.columns * a.columns);
   const double ratio = squared(a.at(rank - 1)) / (squared(a.at(rank + 1)) + eps);
   return {a.first + rank, static_cast<float>(ratio)};
+}
+
+// Whether all products in a key are numbers of 64 bits: a token is less than two cells from the
+// anchors that its key compares.
+bool countable(const Anchors& a, int64_t height, int64_t width) {
+  const int64_t most = int64_t{1} << 28, wide = arta::product(width, a.rows),
+                high = arta::product(height, a.columns);
+  return wide >= 0 && wide < most && high >= 0 && high < most &&
+         arta::is_size(arta::product(2, a.columns, width)) &&
+         arta::is_size(arta::product(2, a.rows, height));
 }
 
 void write_starts(const int64_t* counts, int64_t images, int64_t total, int64_t cluster_size,
@@ -100,21 +108,24 @@ void write_starts(const int64_t* counts, int64_t images, int64_t total, int64_t 
   std::fill(start + std::min(cluster, size), start + size, total);
 }
 
-}  // namespace
-
-ARTA_INTERFACE(balanced_clusters, 1)
-
-// `order` (T,): tokens by image and cluster. `start` (T / cluster_size + B + 1,): first row of
-// every cluster. `xy` (T, 2); `batch` (T,) image of every token; `counts` (B,) tokens per image.
-ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int64_t total,
-                                    const int64_t* counts, int64_t images, int64_t height,
-                                    int64_t width, int64_t cluster_size, int64_t* order,
-                                    int64_t* start, int64_t threads) try {
+int balanced_clusters(const int32_t* xy, const int64_t* batch, int64_t total, const int64_t* counts,
+                      int64_t images, int64_t height, int64_t width, int64_t cluster_size,
+                      int64_t* order, int64_t* start, int64_t threads) {
+  if (total < 0 || images < 0 || !arta::is_size(cluster_size) || cluster_size < 1 ||
+      !arta::is_size(height) || height < 1 || !arta::is_size(width) || width < 1)
+    return ARTA_BAD_SIZE;
+  int64_t counted = 0;
+  for (int64_t image = 0; image < images; ++image) {
+    if (counts[image] < 0 || counts[image] > total - counted) return ARTA_BAD_INDEX;
+    counted += counts[image];
+  }
+  if (counted != total) return ARTA_BAD_INDEX;
   write_starts(counts, images, total, cluster_size, start);
   std::vector<Anchors> anchors;
   int64_t cells = 0;
   for (int64_t image = 0; image < images; ++image) {
     anchors.emplace_back(counts[image], height, width, cluster_size, cells);
+    if (!countable(anchors.back(), height, width)) return ARTA_BAD_SIZE;
     cells += anchors.back().last() + 1;
   }
   std::vector<Key> keys(static_cast<size_t>(total));
@@ -122,9 +133,9 @@ ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int
   auto key = [&](int64_t, int64_t part) {
     const int64_t end = std::min((part + 1) * TOKENS_PER_PART, total);
     for (int64_t t = part * TOKENS_PER_PART; t < end; ++t) {
-      if (batch[t] >= 0 && batch[t] < images)
-        keys[static_cast<size_t>(t)] = key_of(anchors[static_cast<size_t>(batch[t])], xy[2 * t],
-                                              xy[2 * t + 1], height, width);
+      const int32_t x = xy[2 * t], y = xy[2 * t + 1];
+      if (batch[t] >= 0 && batch[t] < images && x >= 0 && x < width && y >= 0 && y < height)
+        keys[static_cast<size_t>(t)] = key_of(anchors[static_cast<size_t>(batch[t])], x, y, height, width);
       else
         valid = false;
     }
@@ -136,6 +147,11 @@ ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int
   arta::ReverseIndex<int64_t> tokens;
   const auto anchor = [&](int64_t t) { return keys[static_cast<size_t>(t)].anchor; };
   if (!tokens.build(total, 1, cells, threads, anchor)) return ARTA_NO_MEMORY;
+  for (int64_t image = 0; image < images; ++image) {
+    const Anchors& own = anchors[static_cast<size_t>(image)];
+    if (tokens.first[own.first + own.last() + 1] - tokens.first[own.first] != counts[image])
+      return ARTA_BAD_INDEX;
+  }
   const auto before = [&](int64_t a, int64_t b) {
     const float x = keys[static_cast<size_t>(a)].ratio, y = keys[static_cast<size_t>(b)].ratio;
     return x < y || (x == y && a < b);
@@ -150,6 +166,20 @@ ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int
   };
   arta::parallel(arta::parts_of(cells, CELLS_PER_PART), threads, sort);
   return 0;
-} catch (const std::bad_alloc&) {
-  return ARTA_NO_MEMORY;
+}
+
+}  // namespace
+
+ARTA_INTERFACE(balanced_clusters, 2)
+
+// `order` (T,): tokens by image and cluster. `start` (T / cluster_size + B + 1,): first row of
+// every cluster. `xy` (T, 2); `batch` (T,) image of every token; `counts` (B,) tokens per image.
+ARTA_API int arta_balanced_clusters(const int32_t* xy, const int64_t* batch, int64_t total,
+                                    const int64_t* counts, int64_t images, int64_t height,
+                                    int64_t width, int64_t cluster_size, int64_t* order,
+                                    int64_t* start, int64_t threads) {
+  return arta::guarded([&] {
+    return balanced_clusters(xy, batch, total, counts, images, height, width, cluster_size, order,
+                             start, threads);
+  });
 }

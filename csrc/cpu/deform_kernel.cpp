@@ -200,7 +200,7 @@ bool backward_head(const View v, const Gradients g, int64_t queries, int head, d
   const int dim = NV ? NV * LANES : v.dim;
   const real* value = v.value + head * dim;
   real* grad_value = g.value + head * dim;
-  for (int64_t row = 0; row < v.values; ++row)
+  for (int64_t row = 0; dim && row < v.values; ++row)
     __builtin_memset(grad_value + row * v.stride, 0, static_cast<size_t>(dim) * sizeof(real));
   const int pairs = v.values ? v.samples * v.k : 0;
   bool valid = true;

@@ -35,11 +35,11 @@ Instructions arta::instructions() { return static_cast<Instructions>(chosen().lo
 ARTA_INTERFACE(machine, 1)
 
 // The instruction set that the kernels use on this machine.
-ARTA_API const char* arta_cpu_instructions() { return NAMES[chosen().load()]; }
+ARTA_API const char* arta_cpu_instructions() noexcept { return NAMES[chosen().load()]; }
 
 // Makes the kernels use another instruction set: "base", "avx2", "avx512", or "" for the best.
 // Returns 1 if this machine does not have it. For tests and measurements.
-ARTA_API int arta_cpu_use(const char* instructions) {
+ARTA_API int arta_cpu_use(const char* instructions) noexcept {
   const int most = static_cast<int>(best());
   for (int set = most; set >= 0; --set)
     if (!*instructions || !std::strcmp(NAMES[set], instructions)) {

@@ -1,7 +1,9 @@
 // Mask probabilities of pixels: shares queries among threads.
 #include <cstdint>
+#include <limits>
 
 #include "dispatch.h"
+#include "guard.h"
 #include "interface.h"
 #include "masks_kernel.h"
 #include "memory.h"
@@ -11,11 +13,24 @@ using arta::MaskKernels;
 
 ARTA_KERNELS(MaskKernels, arta_masks)
 
-ARTA_INTERFACE(class_scores, 1)
+namespace {
 
-// `out` (height, strips, Q, width / strips).
-ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out) {
-  const ArtaMasks& p = *problem;
+// Whether the pixels are those of the cells, and kernels can count them.
+bool fits(const ArtaMasks& p) {
+  const auto covered = [&](int64_t cells) {
+    const int64_t pixels = arta::product(cells, p.cell);
+    return pixels < 0 ? std::numeric_limits<int64_t>::max() : pixels;
+  };
+  return p.queries >= 0 && p.cell >= 1 && arta::is_size(p.rows) && arta::is_size(p.columns) &&
+         p.first >= 0 && p.height >= 0 && p.first <= covered(p.rows) &&
+         p.height <= covered(p.rows) - p.first && arta::is_size(p.width) &&
+         p.width <= covered(p.columns) && p.strips >= 1 && p.width % p.strips == 0 &&
+         arta::product(p.queries, p.height, p.width) >= 0;
+}
+
+int probabilities(const ArtaMasks& p, void* out) {
+  if (!fits(p)) return ARTA_BAD_SIZE;
+  if (!p.queries || !p.height || !p.width) return 0;
   const MaskKernels& kernels = arta_masks_kernels(p.run);
   const arta::Workers places(static_cast<size_t>(kernels.places_bytes(p)), 1);
   const arta::Workers scratch(static_cast<size_t>(kernels.scratch_bytes(p)),
@@ -27,4 +42,13 @@ ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out) {
   };
   arta::parallel(p.queries, p.run.threads, job);
   return 0;
+}
+
+}  // namespace
+
+ARTA_INTERFACE(class_scores, 2)
+
+// `out` (height, strips, Q, width / strips).
+ARTA_API int arta_mask_probabilities(const ArtaMasks* problem, void* out) {
+  return arta::guarded([&] { return probabilities(*problem, out); });
 }

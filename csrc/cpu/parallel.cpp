@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -16,6 +16,8 @@ namespace {
 struct Team {
   std::atomic<int64_t> next_part{0};
   std::atomic<int64_t> next_worker{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr error;  // of the thread that set `failed`
   int64_t parts;
   void (*job)(void*, int64_t, int64_t);
   void* context;
@@ -24,8 +26,14 @@ struct Team {
 void work(void* argument) {
   Team& team = *static_cast<Team*>(argument);
   const int64_t worker = team.next_worker.fetch_add(1);
-  for (int64_t part; (part = team.next_part.fetch_add(1)) < team.parts;)
-    team.job(team.context, worker, part);
+  // An exception must not leave a thread: it waits until all have ended.
+  try {
+    for (int64_t part; (part = team.next_part.fetch_add(1)) < team.parts;)
+      team.job(team.context, worker, part);
+  } catch (...) {
+    if (!team.failed.exchange(true)) team.error = std::current_exception();
+    team.next_part = team.parts;
+  }
 }
 
 // PyTorch's threads wait busily for their next job for a while. A second set of threads would
@@ -40,9 +48,10 @@ Fork openmp_fork() {
 
 void spawn(Team& team, int64_t threads) {
   std::vector<std::thread> others;
+  others.reserve(static_cast<size_t>(threads));
   try {
     for (int64_t i = 1; i < threads; ++i) others.emplace_back(work, &team);
-  } catch (const std::system_error&) {
+  } catch (...) {
     // No more threads to be had: those that run take all parts.
   }
   work(&team);
@@ -70,9 +79,10 @@ void run_parts(int64_t parts, int64_t threads, void (*job)(void*, int64_t, int64
     fork(work, &team, static_cast<unsigned>(threads), 0);
   else
     spawn(team, threads);
+  if (team.failed) std::rethrow_exception(team.error);
 }
 
 }  // namespace arta
 
 // Whether work runs on the OpenMP threads of the process (1) or on threads made per call (0).
-ARTA_API int64_t arta_cpu_shares_openmp() { return arta::shares_openmp(); }
+ARTA_API int64_t arta_cpu_shares_openmp() noexcept { return arta::shares_openmp(); }

@@ -7,7 +7,8 @@ namespace arta {
 
 // Calls `job(context, worker, part)` once for every part in 0..parts-1. `worker` is below
 // `threads` and no two calls with the same worker overlap. Parts are handed out as threads
-// become free, so what a part computes must depend on nothing but its number.
+// become free, so what a part computes must depend on nothing but its number. Throws what a job
+// threw.
 void run_parts(int64_t parts, int64_t threads, void (*job)(void*, int64_t, int64_t),
                void* context);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "memory.h"
@@ -22,13 +23,17 @@ class ReverseIndex {
              const Number& number) {
     threads = std::max<int64_t>(1, std::min<int64_t>(threads, 16));
     per_item = std::max<int64_t>(per_item, 1);
+    if (groups == std::numeric_limits<int64_t>::max()) return false;
     first = get<int64_t>(groups + 1);
     items = get<Item>(places);
     // Share s counts its own numbers; then the counts become places to write to.
-    auto counts = get<int64_t>(threads * groups);
+    auto counts = get<int64_t>(product(threads, groups));
     if (!first || !items || !counts) return false;
     const int64_t total = places / per_item;
-    const auto share = [&](int64_t s) { return total * s / threads * per_item; };
+    // total * s / threads, without its overflow.
+    const auto share = [&](int64_t s) {
+      return (total / threads * s + total % threads * s / threads) * per_item;
+    };
     const auto valid = [&](int64_t n) { return n >= 0 && n < groups; };
 
     auto count = [&](int64_t, int64_t s) {

@@ -91,7 +91,7 @@ class Union {
       const int64_t row = first + entry / width_;
       int64_t cluster = -1;
       if (entry < entries && row < p.total) cluster = p.neighbors[row * width_ + entry % width_];
-      waiting_[i] = cluster < p.clusters ? static_cast<int>(cluster) : -1;
+      waiting_[i] = cluster >= 0 && cluster < p.clusters ? static_cast<int>(cluster) : -1;
     }
   }
 
@@ -174,7 +174,7 @@ __device__ __forceinline__ void rows_of(const ArtaAttention& p, int cluster, int
   begin = p.start[cluster];
   end = p.start[cluster + 1];
   if (end > begin + p.cluster_size) end = begin + p.cluster_size;
-  if (begin < 0 || end > p.total) end = begin;
+  if (begin < 0 || begin > p.total || end > p.total) end = begin;
 }
 
 // Lanes for `dim` channels, n of them a lane: 4, 8 or 16, or 0 if the kernels do not have that.

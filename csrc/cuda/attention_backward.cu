@@ -271,7 +271,7 @@ int launch_clusters(const ArtaAttention& p, const ArtaAttentionGrad& g) {
 ARTA_API int64_t arta_attention_parts() { return PARTS; }
 
 ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
-                                             const ArtaAttentionGrad* grad) {
+                                             const ArtaAttentionGrad* grad) try {
   const ArtaAttention& p = *problem;
   const ArtaAttentionGrad& g = *grad;
   if (p.num_neighbors > MOST_NEIGHBORS) return ARTA_CUDA_UNSUPPORTED;
@@ -292,4 +292,6 @@ ARTA_API int arta_cluster_attention_backward(const ArtaAttention* problem,
     }
     return ARTA_CUDA_UNSUPPORTED;
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

@@ -132,7 +132,7 @@ int launch(const ArtaAttention& p, void* out, float* lse) {
 ARTA_INTERFACE(cluster_attention, 1)
 
 // `out` real (T, H, dim); `lse` (T, H), the logarithm of the sum of exponentials of all logits.
-ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, float* lse) {
+ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, float* lse) try {
   const ArtaAttention& p = *problem;
   if (p.num_neighbors > MOST_NEIGHBORS) return ARTA_CUDA_UNSUPPORTED;
   if (p.total == 0 || p.heads == 0) return 0;
@@ -145,4 +145,6 @@ ARTA_API int arta_cluster_attention(const ArtaAttention* problem, void* out, flo
     }
     return ARTA_CUDA_UNSUPPORTED;
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

@@ -113,7 +113,9 @@ inline int status() {
 }
 
 inline unsigned blocks_for(int64_t count, int64_t per_block) {
-  return static_cast<unsigned>((count + per_block - 1) / per_block);
+  // More than there may be is an error of the launch, not a grid that is too small.
+  const int64_t blocks = count / per_block + (count % per_block != 0);
+  return blocks > 0xffffffff ? 0xffffffffu : static_cast<unsigned>(blocks);
 }
 
 // Calls `call(T{})` with the number type of `type`.

@@ -274,7 +274,7 @@ constexpr int64_t MOST_SHARED = 48 << 10;
 ARTA_INTERFACE(point_deform_attention, 1)
 
 // `out` real (Q, H, dim).
-ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
+ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) try {
   const ArtaDeform& p = *problem;
   if (p.queries * p.heads == 0) return 0;
   return with_lanes(p, [&](auto number, auto lanes) {
@@ -286,11 +286,13 @@ ARTA_API int arta_point_deform_attention(const ArtaDeform* problem, void* out) {
                 THREADS, static_cast<size_t>(bytes), p.run.stream, p, static_cast<T*>(out));
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }
 
 // With grad_value, adds to it with atomics.
 ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
-                                                  const ArtaDeformGrad* grad) {
+                                                  const ArtaDeformGrad* grad) try {
   const ArtaDeform& p = *problem;
   if (p.queries * p.heads == 0) return 0;
   return with_lanes(p, [&](auto number, auto lanes) {
@@ -302,12 +304,14 @@ ARTA_API int arta_point_deform_attention_backward(const ArtaDeform* problem,
                 THREADS, static_cast<size_t>(bytes), p.run.stream, p, *grad);
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }
 
 // grad_value without atomics: `pairs` are the places in `rows` of each (row, head), those of
 // number i at first[i]:first[i + 1].
 ARTA_API int arta_deform_return(const ArtaDeform* problem, const ArtaDeformGrad* grad,
-                                const int64_t* first, const int64_t* pairs, float* grad_value) {
+                                const int64_t* first, const int64_t* pairs, float* grad_value) try {
   const ArtaDeform& p = *problem;
   if (p.values * p.heads == 0) return 0;
   return with_lanes(p, [&](auto number, auto lanes) {
@@ -317,4 +321,6 @@ ARTA_API int arta_deform_return(const ArtaDeform* problem, const ArtaDeformGrad*
                 0, p.run.stream, p, *grad, first, pairs, grad_value);
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

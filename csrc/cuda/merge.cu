@@ -103,7 +103,7 @@ ARTA_INTERFACE(neighborhood_merge, 1)
 
 // `out` real (T, M, C); in the backward pass `grad_feats` real (V, C), `grad_weights` real
 // (T, k, M), and the pairs (place, neighbour) in which row v occurs: pairs[first[v]:first[v + 1]].
-ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
+ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) try {
   const ArtaMerge& p = *problem;
   if (p.places * p.dim == 0) return 0;
   return with_width(p, [&](auto number, auto width) {
@@ -113,11 +113,13 @@ ARTA_API int arta_neighborhood_merge(const ArtaMerge* problem, void* out) {
                 p.run.stream, p, static_cast<T*>(out));
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }
 
 ARTA_API int arta_neighborhood_merge_backward(const ArtaMerge* problem, const void* grad_out,
                                               const int64_t* first, const int64_t* pairs,
-                                              void* grad_feats, void* grad_weights) {
+                                              void* grad_feats, void* grad_weights) try {
   const ArtaMerge& p = *problem;
   return with_width(p, [&](auto number, auto width) {
     using T = decltype(number);
@@ -131,4 +133,6 @@ ARTA_API int arta_neighborhood_merge_backward(const ArtaMerge* problem, const vo
                   0, p.run.stream, p, grad, static_cast<T*>(grad_weights));
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

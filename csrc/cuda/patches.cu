@@ -58,7 +58,7 @@ ARTA_INTERFACE(gather_patches, 1)
 
 // `image` (B, C, height, width); `patches` (T, size * size * C), channels fastest. Of a patch that
 // lies outside the image all numbers are 0.
-ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches) {
+ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, void* patches) try {
   const ArtaPatches& p = *problem;
   if (p.total * p.channels == 0) return 0;
   switch (p.item) {
@@ -67,13 +67,15 @@ ARTA_API int arta_gather_patches(const ArtaPatches* problem, const void* image, 
     case 4: return gather<uint32_t>(p, image, patches);
     default: return gather<uint64_t>(p, image, patches);
   }
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }
 
 // `grad_image` real (B, C, height, width). The patches of place n, counted row by row over all
 // images, are tokens[first[n]:first[n + 1]].
 ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void* grad_patches,
                                           const int64_t* first, const int64_t* tokens,
-                                          void* grad_image) {
+                                          void* grad_image) try {
   const ArtaPatches& p = *problem;
   const int64_t numbers = p.images * p.channels * p.height * p.width;
   if (numbers == 0) return 0;
@@ -83,4 +85,6 @@ ARTA_API int arta_gather_patches_backward(const ArtaPatches* problem, const void
                 p, static_cast<const T*>(grad_patches), first, tokens, static_cast<T*>(grad_image));
     return status();
   });
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

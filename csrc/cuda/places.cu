@@ -77,9 +77,14 @@ __device__ __forceinline__ int64_t clamped(int64_t value, int64_t count) {
 
 __global__ void __launch_bounds__(THREADS)
     cluster_keys_kernel(const int32_t* xy, const int64_t* batch, const int64_t* anchors,
-                        int64_t total, int64_t height, int64_t width, int64_t* keys) {
+                        int64_t total, int64_t images, int64_t height, int64_t width,
+                        int64_t* keys) {
   const int64_t token = blockIdx.x * static_cast<int64_t>(THREADS) + threadIdx.x;
   if (token >= total) return;
+  if (batch[token] < 0 || batch[token] >= images) {
+    keys[token] = INT64_MAX;  // a wrong image must not read elsewhere
+    return;
+  }
   const int64_t* image = anchors + 3 * batch[token];
   const Anchors a = {image[0], image[1]};
   const int64_t x = xy[2 * token], y = xy[2 * token + 1];
@@ -191,22 +196,24 @@ int search(const ArtaGrid& p) {
 
 }  // namespace
 
-ARTA_INTERFACE(balanced_clusters, 1)
+ARTA_INTERFACE(balanced_clusters, 2)
 
 // `keys` (T,): sorting by them orders tokens by image and anchor. `anchors` (B, 3): rows and
 // columns of an image's anchors and the number of the first one.
 ARTA_API int arta_cluster_keys(const int32_t* xy, const int64_t* batch, const int64_t* anchors,
-                               int64_t total, int64_t height, int64_t width, int64_t* keys,
-                               void* stream) {
+                               int64_t total, int64_t images, int64_t height, int64_t width,
+                               int64_t* keys, void* stream) try {
   if (total == 0) return 0;
   ARTA_LAUNCH((cluster_keys_kernel), blocks_for(total, THREADS), THREADS, 0, stream, xy, batch,
-              anchors, total, height, width, keys);
+              anchors, total, images, height, width, keys);
   return status();
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }
 
 ARTA_INTERFACE(nearest_tokens, 1)
 
-ARTA_API int arta_nearest(const ArtaGrid* problem) {
+ARTA_API int arta_nearest(const ArtaGrid* problem) try {
   const ArtaGrid& p = *problem;
   if (p.total == 0 || p.k == 0) return 0;
   if (p.k == 1) return search<1>(p);
@@ -215,4 +222,6 @@ ARTA_API int arta_nearest(const ArtaGrid* problem) {
   if (p.k <= 9) return search<9>(p);
   if (p.k <= 16) return search<16>(p);
   return ARTA_CUDA_UNSUPPORTED;
+} catch (...) {
+  return ARTA_CUDA_FAILED;
 }

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures import FINEST_PATCH
+from ..structures.contents import FARTHEST, readable, within
 from .backend import register_op
 
 register_op('boundary_targets')
@@ -96,7 +97,18 @@ def boundary_targets(edges: Tensor, xy: Tensor, batch: Tensor, patch_size: int) 
 
 
 def at_patches(grid: Tensor, xy: Tensor, batch: Tensor, patch_size: int) -> Tensor:
-    """Values ``(T,)`` of a per-patch map ``(B, rows, columns)`` at tokens; 0 beyond the map."""
+    """Values ``(T,)`` of a per-patch map ``(B, rows, columns)`` at tokens; 0 beyond the map.
+
+    Raises:
+        ValueError: if patches are smaller than the finest.
+        IndexError: on the CPU, if a token's image is none of the map's or its place is negative.
+    """
+    if patch_size < FINEST_PATCH:
+        raise ValueError(f'patch_size must be at least {FINEST_PATCH}, found {patch_size}')
+    if readable(xy):
+        # A negative index would count from the end.
+        within(0, grid.shape[0] - 1, batch=batch)
+        within(0, FARTHEST, xy=xy)
     unit = patch_size // FINEST_PATCH
     row, col = (xy[:, 1] // unit).to(torch.int64), (xy[:, 0] // unit).to(torch.int64)
     inside = (row < grid.shape[1]) & (col < grid.shape[2])

@@ -7,6 +7,7 @@ nor any other package, so it works inside an isolated build.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shlex
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,6 +50,13 @@ _CPU_FLAGS = (
     '-Wextra',
     '-Wno-psabi',
 )
+# Reads and writes outside of arrays, and what the language leaves undefined, end the process. The
+# process must have loaded libasan before: see the Makefile.
+_SANITIZE = (
+    '-fsanitize=address,undefined,float-cast-overflow',
+    '-fno-sanitize-recover=all',
+)
+_SANITIZED_FLAGS = (*_SANITIZE, '-O0', '-g')  # others take minutes to compile
 _CUDA_FLAGS = ('-std=c++17', '-O3', '-Xcompiler', '-fPIC,-fvisibility=hidden')
 
 # Of every `*_kernel.cpp` one copy per instruction set; the library chooses at run time.
@@ -56,6 +64,11 @@ _AVX2 = ('-mavx2', '-mfma')
 _AVX512 = (*_AVX2, '-mavx512f', '-mavx512vl', '-mavx512bw', '-mavx512dq')
 _COPIES = [('base', 'float', ()), ('base', 'double', ())]
 _X86_COPIES = [('avx2', 'float', _AVX2), ('avx512', 'float', _AVX512)]
+
+
+# What the end of a library says of all that comes before it; loaders do not look there.
+_SEAL = b'mmseg_arta sha256 '
+_SEAL_LENGTH = len(_SEAL) + hashlib.sha256().digest_size
 
 
 class BuildError(RuntimeError):
@@ -143,10 +156,12 @@ def chosen_archs(nvcc: str = 'nvcc') -> tuple[str, ...]:
     return archs
 
 
-def cpu_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]:
-    """The command that compiles each C++ object file into ``folder``."""
+def cpu_commands(
+    compiler: list[str], folder: Path, flags: Sequence[str] = ()
+) -> dict[Path, list[str]]:
+    """The command that compiles each C++ object file into ``folder``, with further flags."""
     x86 = platform.machine().lower() in ('x86_64', 'amd64')
-    common = [*compiler, *_CPU_FLAGS, *(['-DARTA_X86'] if x86 else [])]
+    common = [*compiler, *_CPU_FLAGS, *flags, *(['-DARTA_X86'] if x86 else [])]
     commands = {}
     for source in sorted((SOURCES / 'cpu').glob('*.cpp')):
         if not source.stem.endswith('_kernel'):
@@ -155,10 +170,10 @@ def cpu_commands(compiler: list[str], folder: Path) -> dict[Path, list[str]]:
             commands[target] = [*common, *exact, '-c', str(source), '-o', str(target)]
             continue
         kernel = source.stem.removesuffix('_kernel')
-        for instructions, real, flags in _COPIES + (_X86_COPIES if x86 else []):
+        for instructions, real, own in _COPIES + (_X86_COPIES if x86 else []):
             target = folder / f'{kernel}_{instructions}_{real}.o'
             commands[target] = [
-                *(*common, *flags, '-ffp-contract=fast'),
+                *(*common, *own, '-ffp-contract=fast'),
                 *(['-DARTA_DOUBLE'] if real == 'double' else []),
                 f'-DARTA_TABLE=arta_{kernel}_{instructions}_{real}',
                 *('-c', str(source), '-o', str(target)),
@@ -182,6 +197,27 @@ def cuda_commands(nvcc: str, folder: Path, archs: tuple[str, ...]) -> dict[Path,
     return commands
 
 
+def seal(path: Path) -> None:
+    """Append to a library what :func:`damage` knows it by."""
+    content = path.read_bytes()
+    with path.open('ab') as file:
+        file.write(_SEAL + hashlib.sha256(content).digest())
+
+
+def damage(path: Path) -> str:
+    """Why a library is not what was built, such as a copy that was cut off; '' if it is."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return str(error)
+    end = content[-_SEAL_LENGTH:]
+    if len(end) < _SEAL_LENGTH or not end.startswith(_SEAL):
+        return f'it is cut off, or not from this build: {len(content)} bytes without a seal'
+    if hashlib.sha256(content[:-_SEAL_LENGTH]).digest() != end[len(_SEAL) :]:
+        return f'it is damaged: its {len(content)} bytes are not those that were built'
+    return ''
+
+
 def _run(command: list[str], verbose: bool) -> None:
     if verbose:
         print(shlex.join(command), flush=True)
@@ -192,31 +228,37 @@ def _run(command: list[str], verbose: bool) -> None:
         raise BuildError(f'compiler failed: {shlex.join(command)}\n{done.stderr.strip()}')
 
 
-def _prepare_cpu() -> tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]:
-    """The commands that compile into a folder; how the linking command begins and ends."""
+# The commands that compile into a folder; how the linking command begins and ends.
+_Steps = tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]
+
+
+def _prepare_cpu(sanitize: bool = False) -> _Steps:
     if os.name == 'nt':
         raise BuildError('the CPU kernels are not built on Windows')
     compiler = find_compiler()
     return (
-        lambda folder: cpu_commands(compiler, folder),
-        [*compiler, '-shared', '-pthread'],
+        lambda folder: cpu_commands(compiler, folder, _SANITIZED_FLAGS if sanitize else ()),
+        [*compiler, '-shared', '-pthread', *(_SANITIZE if sanitize else ())],
         ['-ldl'],
     )
 
 
-def _prepare_cuda() -> tuple[Callable[[Path], dict[Path, list[str]]], list[str], list[str]]:
+def _prepare_cuda() -> _Steps:
     nvcc = find_nvcc()
     archs = chosen_archs(nvcc)
     return lambda folder: cuda_commands(nvcc, folder, archs), [nvcc, '-shared'], []
 
 
-def build(backend: str, target: Path | None = None, verbose: bool = False) -> Path:
+def build(
+    backend: str, target: Path | None = None, verbose: bool = False, sanitize: bool = False
+) -> Path:
     """Compile the library of a back end and put it into a folder.
 
     Args:
         backend: 'cpu' or 'cuda'.
         target: the folder, by default this package's.
         verbose: show commands and what the compiler says.
+        sanitize: 'cpu' with AddressSanitizer and UndefinedBehaviorSanitizer, to be tested.
 
     Returns:
         The library's path.
@@ -227,7 +269,7 @@ def build(backend: str, target: Path | None = None, verbose: bool = False) -> Pa
     sources = SOURCES / backend
     if not sources.is_dir():
         raise BuildError(f'no sources: {sources} is not a folder')
-    commands_into, link, libraries = {'cpu': _prepare_cpu, 'cuda': _prepare_cuda}[backend]()
+    commands_into, link, libraries = _prepare_cpu(sanitize) if backend == 'cpu' else _prepare_cuda()
     target = Path(target or Path(__file__).resolve().parent)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='mmseg_arta-ops-') as name:
@@ -237,6 +279,7 @@ def build(backend: str, target: Path | None = None, verbose: bool = False) -> Pa
             list(pool.map(lambda command: _run(command, verbose), commands.values()))
         built = folder / LIBRARIES[backend]
         _run([*link, *map(str, commands), '-o', str(built), *libraries], verbose)
+        seal(built)
         # A process that has the old library open keeps it: the name gets a new file.
         fresh = target / f'{built.name}.{os.getpid()}'
         shutil.copy2(built, fresh)
@@ -291,9 +334,12 @@ def main() -> None:
     parser.add_argument('backend', choices=LIBRARIES, help='C++ or CUDA kernels')
     parser.add_argument('--target', type=Path, help='folder for the library (default: the package)')
     parser.add_argument('--verbose', action='store_true', help='show commands, warnings, registers')
+    parser.add_argument(
+        '--sanitize', action='store_true', help='C++ kernels that end where they go wrong'
+    )
     args = parser.parse_args()
     try:
-        print(build(args.backend, args.target, args.verbose))
+        print(build(args.backend, args.target, args.verbose, args.sanitize))
     except BuildError as error:
         sys.exit(f'error: {error}')
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from ..structures.contents import numbers, readable, within
+
+#: Most that a number of 32 bits counts.
+MOST = (1 << 31) - 1
+
+# Up to here double precision counts one by one.
+_FARTHEST = float(1 << 53)
 
 
 def same_device(**tensors: Tensor) -> None:
@@ -62,3 +73,75 @@ def integers(**tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             raise ValueError(f'{name} must hold integers, found {tensor.dtype}')
+
+
+def size(least: int, most: int, **values: int) -> None:
+    """Numbers on the host are in a range.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f'{name} must be at least {least}, found {value}')
+        if value > most:
+            raise ValueError(f'{name} must be at most {most}, found {value}')
+
+
+def lengths(total: int, rows: str, **values: Sequence[int]) -> None:
+    """Lengths of images are those of all rows.
+
+    Args:
+        total: number of rows.
+        rows: what messages call the tensor that holds them.
+        values: lengths, by name.
+
+    Raises:
+        ValueError: if one is negative, or they add up to something else.
+    """
+    for name, found in values.items():
+        if any(length < 0 for length in found):
+            raise ValueError(f'{name} must not be negative, found {tuple(found)}')
+        if sum(found) != total:
+            raise ValueError(
+                f'{name} must have a sum of {total}, one for each row of {rows}, found {sum(found)}'
+            )
+
+
+def int32(**tensors: Tensor) -> tuple[Tensor, ...]:
+    """Integers as numbers of 32 bits.
+
+    Where the host does not read them, those that do not fit become the nearest that do.
+
+    Raises:
+        IndexError: if one does not fit, see :func:`~mmseg_arta.structures.contents.readable`.
+    """
+    return tuple(_as_int32(name, tensor) for name, tensor in tensors.items())
+
+
+def _as_int32(name: str, tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.int32:
+        return tensor
+    if tensor.dtype == torch.int64:
+        if readable(tensor):
+            within(-MOST - 1, MOST, **{name: tensor})
+        else:
+            tensor = tensor.clamp(-MOST - 1, MOST)
+    return tensor.to(torch.int32)
+
+
+def near(**places: Tensor) -> None:
+    """Places ``(N, 2)`` are finite, and not beyond what double precision counts one by one.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    for name, tensor in places.items():
+        # bfloat16 is no type of NumPy's.
+        values = numbers(tensor.double() if tensor.is_floating_point() else tensor)
+        wrong = ~((values >= -_FARTHEST) & (values <= _FARTHEST))
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f'{name} must hold finite coordinates up to 2^53, found {values[place]} at {place}'
+            )

@@ -10,6 +10,63 @@ from torch import Tensor
 from torch.library import CustomOpDef
 from torch.utils.flop_counter import register_flop_formula
 
+from ..structures.contents import readable
+from .library import BadIndex, BadSize
+
+_FLOATS = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))
+_INTEGERS = frozenset((torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8))
+
+#: What tensors may hold: its name in messages, and the number types; None for any.
+_KINDS: dict[str, tuple[str, frozenset[torch.dtype] | None]] = {
+    'f': ('floating-point numbers', _FLOATS),
+    'i': ('integers', _INTEGERS),
+    'l': ('numbers of torch.int64', frozenset((torch.int64,))),
+    'r': ('real numbers', _FLOATS | _INTEGERS),
+    'a': ('numbers', None),
+}
+
+
+class _Takes:
+    """Checks what an op is given: devices, dimensions and number types of its tensors.
+
+    Args:
+        arguments: the op's schema; tensors come first.
+        kinds: for each tensor a letter of :data:`_KINDS` and its number of dimensions.
+    """
+
+    def __init__(self, arguments: str, kinds: str) -> None:
+        names = [part.split()[1] for part in arguments.split(', ') if part.startswith('Tensor ')]
+        self.names, self.count = names, len(names)
+        self.expected = [
+            (name, *_KINDS[kind[0]], int(kind[1:]))
+            for name, kind in zip(names, kinds.split(), strict=True)
+        ]
+
+    def __call__(self, tensors: Sequence[Tensor]) -> None:
+        # Asking whether a tensor is on the CPU is faster than comparing devices.
+        device = None if tensors[0].is_cpu else tensors[0].device
+        for tensor, (_, _, types, ndim) in zip(tensors, self.expected, strict=True):
+            if not (
+                tensor.ndim == ndim
+                and (types is None or tensor.dtype in types)
+                and (tensor.is_cpu if device is None else tensor.device == device)
+            ):
+                self._name_what_does_not_fit(tensors)
+
+    def _name_what_does_not_fit(self, tensors: Sequence[Tensor]) -> None:
+        device = tensors[0].device
+        for tensor, (name, what, types, ndim) in zip(tensors, self.expected, strict=True):
+            if tensor.device != device:
+                raise ValueError(
+                    f'{name} must be on {device} as {self.expected[0][0]} is, found {tensor.device}'
+                )
+            if tensor.ndim != ndim:
+                raise ValueError(
+                    f'{name} must have {ndim} dimensions, found shape {tuple(tensor.shape)}'
+                )
+            if types is not None and tensor.dtype not in types:
+                raise ValueError(f'{name} must hold {what}, found {tensor.dtype}')
+
 
 def define(
     name: str,
@@ -18,6 +75,10 @@ def define(
     allocate: Callable[..., Any],
     backends: Mapping[str, Callable[..., None]],
     flops: Callable[..., int] | None = None,
+    *,
+    takes: str,
+    check: Callable[..., None] | None = None,
+    contents: Callable[..., None] | None = None,
 ) -> CustomOpDef:
     """The op ``mmseg_arta::name``; its last argument is the name of a back end.
 
@@ -29,20 +90,52 @@ def define(
         backends: for each one the function that fills the results. It is given them and the
             arguments, all tensors contiguous.
         flops: from the arguments, shapes in place of tensors, to floating-point operations.
+        takes: what each tensor holds and its number of dimensions, ``'f3 l1'``: see
+            :data:`_KINDS`.
+        check: raises an error that names the argument if sizes or numbers on the host are not
+            what they may be. Called whenever the op runs, on ``meta`` too.
+        contents: the same for what the tensors hold, on the CPU. Called where a back end has found
+            that something is wrong, and before those run that do not look.
     """
-
-    tensors = arguments.count('Tensor ')
+    fit = _Takes(arguments, takes)
+    tensors = fit.count
 
     def run(*inputs: Any) -> Any:
         *numbers, backend = inputs[tensors:]
+        fit(inputs[:tensors])
+        if backend not in backends:
+            raise ValueError(f'backend must be one of {", ".join(backends)}, found {backend!r}')
+        if check is not None:
+            check(*inputs[:-1])
         given = (*(tensor.contiguous() for tensor in inputs[:tensors]), *numbers)
         filled = allocate(*given)
-        backends[backend](filled, *given)
+        if not any(result.numel() for result in _each(filled)):
+            return filled
+        if contents is not None and backend != 'cpu' and readable(given[0]):
+            contents(*given)
+        try:
+            backends[backend](filled, *given)
+        except BadIndex:
+            if contents is not None:
+                contents(*given)
+            raise
+        except BadSize as error:
+            found = (f'{n} {tuple(t.shape)}' for n, t in zip(fit.names, given, strict=False))
+            raise ValueError(
+                f'{name} cannot count the sizes of {", ".join(found)} with the numbers {numbers}'
+            ) from error
         return filled
+
+    def fake(*inputs: Any) -> Any:
+        fit(inputs[:tensors])
+        # Plain tensors on `meta` have sizes that are numbers, others may have symbols.
+        if check is not None and type(inputs[0]) is Tensor:
+            check(*inputs[:-1])
+        return allocate(*inputs[:-1])
 
     schema = f'({arguments}, str backend) -> {results}'
     op = torch.library.custom_op(f'mmseg_arta::{name}', run, mutates_args=(), schema=schema)
-    op.register_fake(lambda *inputs: allocate(*inputs[:-1]))
+    op.register_fake(fake)
     if flops is not None:
         register_flop_formula(getattr(torch.ops.mmseg_arta, name))(
             lambda *shapes, out_shape=None, **_: flops(*shapes[:-1])
@@ -83,6 +176,10 @@ def differentiate(
         return tuple(grads)
 
     forward.register_autograd(gradients, setup_context=setup_context)
+
+
+def _each(results: Any) -> tuple[Tensor, ...]:
+    return results if isinstance(results, tuple) else (results,)
 
 
 def empty_like(*tensors: Tensor) -> tuple[Tensor, ...]:

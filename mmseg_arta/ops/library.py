@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from collections.abc import Sequence
 from ctypes import c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
@@ -16,16 +17,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import build as building
+
 #: Codes of number types, as ``ArtaType``.
 TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 
-#: What functions of the C++ library return when they could not get memory, or when an index was
-#: out of range.
-NO_MEMORY, BAD_INDEX = 1, 2
+#: What functions of the C++ library return when they could not get memory, when a number in an
+#: array is not what it may be, for sizes that cannot be, and for any other error.
+NO_MEMORY, BAD_INDEX, BAD_SIZE, FAILED = 1, 2, 3, 4
 
-#: What functions of the CUDA library return for sizes they do not have, and what they add to the
-#: code of a CUDA error.
-CUDA_UNSUPPORTED, CUDA_ERROR = 1, 1000
+#: What functions of the CUDA library return for sizes they do not have and for an exception, and
+#: what they add to the code of a CUDA error.
+CUDA_UNSUPPORTED, CUDA_FAILED, CUDA_ERROR = 1, 2, 1000
+
+
+class BadIndex(IndexError):
+    """A kernel found a number in an array that is not what it may be."""
+
+
+class BadSize(ValueError):
+    """Kernels cannot count the sizes that they were given."""
 
 
 def fields(kind: Any, names: str) -> list[tuple[str, Any]]:
@@ -93,7 +104,12 @@ class Library:
     def load(self) -> tuple[ctypes.CDLL | None, str]:
         """The library and '', or None and the reason why it cannot be used."""
         if self.path not in self._loaded:
-            self._loaded[self.path] = self._load()
+            found = self._loaded[self.path] = self._load()
+            if found[1] and self.path.is_file():
+                warnings.warn(
+                    f'mmseg_arta: {found[1]}. Until then its ops run without it, more slowly.',
+                    stacklevel=2,
+                )
         return self._loaded[self.path]
 
     def _load(self) -> tuple[ctypes.CDLL | None, str]:
@@ -103,6 +119,10 @@ class Library:
                 f'the {self.language} kernels are not built (no {self.path}); '
                 f'in a checkout: {build}'
             )
+        damage = building.damage(self.path)
+        if damage:
+            # A process that maps a file which was cut off dies of it.
+            return None, f'{self.path} cannot be loaded: {damage}; build it again with {build}'
         try:
             library = ctypes.CDLL(os.fspath(self.path))
         except OSError as error:
@@ -142,9 +162,10 @@ class Library:
 
         Raises:
             MemoryError: if it could not get memory (C++).
-            IndexError: if an index that it was given lies outside its array (C++).
+            BadIndex: if a number in an array is not what it may be (C++).
+            BadSize: for sizes that cannot be, or that the kernels cannot count (C++).
             ValueError: for sizes that the kernels do not have (CUDA).
-            RuntimeError: for a CUDA error.
+            RuntimeError: for any other error.
         """
         code = getattr(self.loaded(), name)(*arguments)
         if code:
@@ -190,8 +211,12 @@ class CpuLibrary(Library):
 
     def fail(self, name: str, code: int) -> None:
         if code == BAD_INDEX:
-            raise IndexError(f'mmseg_arta: {name} was given an index out of range')
-        raise MemoryError(f'mmseg_arta: {name} could not get memory')
+            raise BadIndex(f'mmseg_arta: {name} was given an index out of range')
+        if code == NO_MEMORY:
+            raise MemoryError(f'mmseg_arta: {name} could not get memory')
+        if code == BAD_SIZE:
+            raise BadSize(f'mmseg_arta: {name} was given sizes that cannot be')
+        raise RuntimeError(f'mmseg_arta: {name} failed')
 
     def describe(self) -> str:
         """What the library uses on this machine."""
@@ -222,6 +247,8 @@ class CudaLibrary(Library):
     def fail(self, name: str, code: int) -> None:
         if code == CUDA_UNSUPPORTED:
             raise ValueError(f'mmseg_arta: {name} does not have these sizes on CUDA')
+        if code == CUDA_FAILED:
+            raise RuntimeError(f'mmseg_arta: {name} failed')
         raise RuntimeError(f'mmseg_arta: {name} failed with CUDA error {code - CUDA_ERROR}')
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..structures import TokenSet, full_grid
+from ..structures.contents import readable, within
 from .backend import register_op
 from .nearest_tokens import nearest_tokens
 
@@ -30,6 +31,7 @@ def finest_token_map(levels: Sequence[TokenSet]) -> Tensor:
 
     Raises:
         ValueError: if levels are missing, out of order, or of several kinds.
+        IndexError: on the CPU, if a token is not on its level's grid.
     """
     if not levels:
         raise ValueError('finest_token_map needs at least one level, found none')
@@ -54,6 +56,9 @@ def finest_token_map(levels: Sequence[TokenSet]) -> Tensor:
             if factor_y < 1 or factor_x < 1:
                 raise ValueError('levels must be given coarse to fine')
             cells = cells.repeat_interleave(factor_y, 1).repeat_interleave(factor_x, 2)
+        if readable(level.xy):
+            within(0, cols * level.unit - 1, **{'level.xy[:, 0]': level.xy[:, 0]})
+            within(0, rows * level.unit - 1, **{'level.xy[:, 1]': level.xy[:, 1]})
         place = (level.batch_index() * rows + level.xy[:, 1] // level.unit) * cols
         place = place + level.xy[:, 0] // level.unit
         numbers = torch.arange(base, base + len(level), device=place.device)

@@ -3,7 +3,7 @@
 from .cost_marks import MASK_STEP, mask_step
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
-from .neighborhood import Neighborhood
+from .neighborhood import MOST_CLUSTER_SIZE, Neighborhood
 from .token_set import (
     FINEST_PATCH,
     TokenSet,
@@ -16,6 +16,7 @@ from .token_set import (
 __all__ = [
     'FINEST_PATCH',
     'MASK_STEP',
+    'MOST_CLUSTER_SIZE',
     'AllocationRound',
     'MixedTokens',
     'NearestTokens',

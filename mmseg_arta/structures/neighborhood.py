@@ -8,7 +8,22 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .contents import FARTHEST, one_after_the_other, within
 from .token_set import at_least_one
+
+#: Most tokens of a cluster: what a thread needs for one grows with it.
+MOST_CLUSTER_SIZE = 1 << 16
+
+
+# Sizes of the tensors: T tokens, and any number.
+_SHAPES: dict[str, tuple[int | str, ...]] = {
+    'xy': ('T', 2),
+    'order': ('T',),
+    'inverse': ('T',),
+    'start': ('*',),
+    'neighbors': ('T', '*'),
+    'batch': ('T',),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,59 @@ class Neighborhood:
     lengths: tuple[int, ...]
     cluster_size: int
 
+    def __post_init__(self) -> None:
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if not 1 <= self.cluster_size <= MOST_CLUSTER_SIZE:
+            raise ValueError(
+                f'Neighborhood: cluster_size must be from 1 to {MOST_CLUSTER_SIZE}, '
+                f'found {self.cluster_size}'
+            )
+        if not self._fits():
+            self._name_what_does_not_fit()
+
+    def _fits(self) -> bool:
+        """All that is checked of the tensors, in one go: there is one of these for every round."""
+        xy, start, neighbors = self.xy, self.start, self.neighbors
+        rows, device = self.batch.shape, xy.device
+        return (
+            len(rows) == 1
+            and xy.shape == (*rows, 2)
+            and self.order.shape == self.inverse.shape == rows
+            and start.ndim == 1
+            and start.shape[0] > 0
+            and neighbors.ndim == 2
+            and neighbors.shape[0] == rows[0]
+            and all(
+                tensor.device == device and tensor.dtype == torch.int64
+                for tensor in (self.order, self.inverse, start, neighbors, self.batch)
+            )
+            and xy.dtype == torch.int32
+        )
+
+    def _name_what_does_not_fit(self) -> None:
+        total = self.xy.shape[0] if self.xy.ndim else 0
+        for name, shape in _SHAPES.items():
+            tensor = getattr(self, name)
+            found = tuple(tensor.shape)
+            expected = tuple(total if size == 'T' else size for size in shape)
+            if len(found) != len(expected) or any(
+                size != other for size, other in zip(found, expected, strict=True) if other != '*'
+            ):
+                raise ValueError(
+                    f'Neighborhood: {name} must be ({", ".join(map(str, expected))}) for '
+                    f'xy {tuple(self.xy.shape)}, found {found}'
+                )
+            if tensor.device != self.xy.device:
+                raise ValueError(
+                    f'Neighborhood: {name} must be on {self.xy.device} as xy is, '
+                    f'found {tensor.device}'
+                )
+            kind = torch.int32 if name == 'xy' else torch.int64
+            if tensor.dtype != kind:
+                raise ValueError(f'Neighborhood: {name} must be {kind}, found {tensor.dtype}')
+        raise ValueError('Neighborhood: start must hold at least one row, found none')
+
     def to_clusters(self, rows: Tensor) -> Tensor:
         """Token order to cluster order, ``(T, ...)``."""
         return rows.index_select(0, self.order)
@@ -48,6 +116,22 @@ class Neighborhood:
     def to_tokens(self, rows: Tensor) -> Tensor:
         """Cluster order back to token order, ``(T, ...)``."""
         return rows.index_select(0, self.inverse)
+
+    def check_contents(self) -> None:
+        """Clusters, nearest clusters and coordinates are what they may be; looks once.
+
+        Raises:
+            ValueError: if clusters are not consecutive rows that hold every token once.
+            IndexError: if a nearest cluster does not exist, or a coordinate is beyond 2^30.
+        """
+        _ = self._checked
+
+    @cached_property
+    def _checked(self) -> bool:
+        one_after_the_other(self.start, self.xy.shape[0], self.cluster_size)
+        within(None, self.start.shape[0] - 2, neighbors=self.neighbors)
+        within(-FARTHEST, FARTHEST, xy=self.xy)
+        return True
 
     @property
     def members(self) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,9 @@ from torch import Tensor
 #: Side of the finest patch in pixels; token coordinates are counted in it.
 FINEST_PATCH = 4
 
+#: Most pixels of a patch's side.
+MOST_PATCH_SIZE = 1 << 20
+
 TokenKind = Literal['patch', 'point']
 
 
@@ -76,6 +79,20 @@ class TokenSet:
                 f'TokenSet: offsets must be ({len(self.lengths) + 1},), '
                 f'found {tuple(self.offsets.shape)}'
             )
+        if not 1 <= self.patch_size <= MOST_PATCH_SIZE:
+            raise ValueError(
+                f'TokenSet: patch_size must be from 1 to {MOST_PATCH_SIZE}, found {self.patch_size}'
+            )
+        for name in ('xy', 'offsets'):
+            device = getattr(self, name).device
+            if device != self.feats.device:
+                raise ValueError(
+                    f'TokenSet: {name} must be on {self.feats.device} as feats are, found {device}'
+                )
+        if self.xy.is_floating_point() or self.xy.is_complex() or self.xy.dtype == torch.bool:
+            raise ValueError(f'TokenSet: xy must hold integers, found {self.xy.dtype}')
+        if not torch.compiler.is_compiling() and any(length < 0 for length in self.lengths):
+            raise ValueError(f'TokenSet: lengths must not be negative, found {self.lengths}')
         if self.kind not in ('patch', 'point'):
             raise ValueError(f"TokenSet: kind must be 'patch' or 'point', found {self.kind!r}")
 

@@ -45,6 +45,7 @@ def compile_for_the_cpu(folder: Path) -> Path:
         objects = list(pool.map(compile_one, sources))
     library = folder / 'emulated.so'
     subprocess.run([*compiler, '-shared', *objects, '-o', str(library)], check=True)
+    build.seal(library)
     return library
 
 

@@ -95,7 +95,7 @@ def test_cpu_bad_inputs_are_named():
         balanced_clusters(xy[:9], batch, counts, (16, 16))
     with pytest.raises(ValueError, match='counts must be on cpu as xy is, found meta'):
         balanced_clusters(xy, batch, counts.to('meta'), (16, 16))
-    with pytest.raises(IndexError, match='index out of range'):
+    with pytest.raises(IndexError, match='batch must hold numbers from 0 to 0, found 1'):
         balanced_clusters(xy, batch + 1, counts, (16, 16))
 
 

@@ -310,7 +310,7 @@ def test_cpu_bad_inputs_are_named():
     places = cpu.places_of(hood, 5.0)
     with pytest.raises(ValueError, match=r'bias_weight: expected a contiguous torch.float32'):
         kernels.forward(*tensors[:2], tensors[2].double(), *tensors[3:], *places)
-    with pytest.raises(ValueError, match=r'blank_k: .* tensor \(2, 8\).* found .* \(2, 7\)'):
+    with pytest.raises(ValueError, match=r'blank_k must be \(2, 8\) for q .* found \(2, 7\)'):
         kernels.forward(*tensors[:4], tensors[4][:, :7], tensors[5], *places)
     with pytest.raises(ValueError, match=r'xy: expected a contiguous torch.int32'):
         kernels.forward(*tensors, hood.xy.long(), *places[1:])
@@ -319,14 +319,17 @@ def test_cpu_bad_inputs_are_named():
 
 
 @pytest.mark.usefixtures('cpu_kernels')
-def test_cpu_clusters_that_do_not_exist_are_left_out():
+def test_cpu_clusters_that_do_not_exist_are_named():
     tensors, hood, _ = attention_inputs((40,), 2, 8)
-    none, wrong = hood.neighbors.clone(), hood.neighbors.clone()
-    none[:, 2:], wrong[:, 2:] = -1, 1 << 40
-    found = [
-        kernels.forward(*tensors, hood.xy, hood.start, n, 8, 5.0, 'cpu')[0] for n in (none, wrong)
-    ]
-    assert torch.equal(*found)
+    wrong = hood.neighbors.clone()
+    wrong[3, 2] = 1 << 40
+    named = f'neighbors must hold numbers up to 5, found {1 << 40} at \\(3, 2\\)'
+    with pytest.raises(IndexError, match=named):
+        kernels.forward(*tensors, hood.xy, hood.start, wrong, 8, 5.0, 'cpu')
+    for backend in ('cpu', 'reference'):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(IndexError, match=named):
+            patch.setenv('MMSEG_ARTA_OPS', backend)
+            cluster_attention(*tensors, replace(hood, neighbors=wrong), 5.0)
 
 
 CUDA_CASES = {
@@ -398,4 +401,4 @@ def test_cuda_sizes_that_there_are_not_are_named():
     with pytest.raises(ValueError, match='arta_cluster_attention does not have these sizes'):
         cuda.cluster_attention(*tensors, hood, 5.0)
     with pytest.raises(ValueError, match=r'xy: expected a contiguous torch.int32'):
-        cuda.cluster_attention(*tensors, replace(hood, xy=hood.xy.long()), 5.0)
+        kernels.forward(*tensors, hood.xy.long(), *cuda.places_of(hood, 5.0)[1:])

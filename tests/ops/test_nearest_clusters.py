@@ -104,9 +104,9 @@ def test_cpu_opcheck():
 @pytest.mark.usefixtures('cpu_kernels')
 def test_cpu_lengths_are_checked():
     xy, start = clustered((20,), uniform, 16)
-    with pytest.raises(ValueError, match=r'lengths: expected a sum of 20, .* found 19'):
+    with pytest.raises(ValueError, match=r'lengths must have a sum of 20, .* found 19'):
         cpu.nearest_clusters(xy, start, (19,), 8, 6)
-    with pytest.raises(ValueError, match=r'start: expected a contiguous torch.int64'):
+    with pytest.raises(ValueError, match=r'start must hold numbers of torch.int64'):
         cpu.nearest_clusters(xy, start.int(), (20,), 8, 6)
 
 

@@ -17,7 +17,7 @@ from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
 from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
-from .arch import resolve_arch
+from .arch import check_cluster_count, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -57,8 +57,7 @@ class AFFArch:
                     f'arch: dims must be divisible by num_heads, found {dim} channels '
                     f'and {heads} heads'
                 )
-        if self.cluster_size < 1:
-            raise ValueError(f'arch: cluster_size must be at least 1, found {self.cluster_size}')
+        check_cluster_count('cluster_size', self.cluster_size)
 
 
 AFF_ARCHS = {

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...structures import MOST_CLUSTER_SIZE
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -59,13 +61,26 @@ class MixedEncoderArch:
                     f'and {heads} heads'
                 )
         for name in ('cluster_size', 'num_neighbor_clusters'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'arch: {name} must be at least 1, found {getattr(self, name)}')
+            check_cluster_count(name, getattr(self, name))
 
     @property
     def refines(self) -> bool:
         """Whether there is a refinement stage beyond its round at 4 px."""
         return len(self.refinement_depths) > 1
+
+
+def check_cluster_count(name: str, value: int) -> None:
+    """An option that counts tokens of a cluster or clusters is one that the ops have room for.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if not value >= 1:
+        raise ValueError(f'arch: {name} must be at least 1, found {value}')
+    if value > MOST_CLUSTER_SIZE:
+        raise ValueError(f'arch: {name} must be at most {MOST_CLUSTER_SIZE}, found {value}')
+    if int(value) != value:
+        raise ValueError(f'arch: {name} must be an integer, found {value}')
 
 
 def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, _Arch]) -> _Arch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...structures import MOST_CLUSTER_SIZE
 from .. import checks
 from ..backend import chosen_backend, register_op
 from . import kernels
@@ -35,11 +36,12 @@ def balanced_clusters(
         clusters beyond the last one being empty.
 
     Raises:
-        ValueError: if ``cluster_size`` is not positive, or shapes or number types are wrong.
-        IndexError: if a token's image is none of those counted (C++ back end).
+        ValueError: if ``cluster_size`` or the canvas is not positive or too large, or shapes or
+            number types are wrong; on the CPU, if the counts are not those of ``batch``.
+        IndexError: on the CPU, if a token's image is none of those counted or its place is not
+            on the canvas.
     """
-    if cluster_size < 1:
-        raise ValueError(f'cluster_size must be at least 1, found {cluster_size}')
+    checks.size(1, MOST_CLUSTER_SIZE, cluster_size=cluster_size)
     checks.integers(xy=xy, counts=counts)
     checks.int64(batch=batch)
     checks.same_device(xy=xy, batch=batch, counts=counts)

@@ -48,8 +48,7 @@ def class_scores(
         raise ValueError(
             f'mask_logits must be ({batch}, {queries}, h, w), found {tuple(mask_logits.shape)}'
         )
-    if cell < 1:
-        raise ValueError(f'cell must be at least 1, found {cell}')
+    checks.size(1, checks.MOST, cell=cell)
     covered = (mask_logits.shape[2] * cell, mask_logits.shape[3] * cell)
     if not (1 <= size[0] <= covered[0] and 1 <= size[1] <= covered[1]):
         raise ValueError(

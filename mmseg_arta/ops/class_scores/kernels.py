@@ -10,6 +10,7 @@ from ctypes import POINTER, c_int, c_int64, c_void_p
 
 from torch import Tensor
 
+from .. import checks
 from ..custom_op import define
 from ..library import Run, cpu, fields
 
@@ -24,7 +25,7 @@ class Masks(ctypes.Structure):
     ]
 
 
-cpu.declare('class_scores', 1, arta_mask_probabilities=(c_int, POINTER(Masks), c_void_p))
+cpu.declare('class_scores', 2, arta_mask_probabilities=(c_int, POINTER(Masks), c_void_p))
 
 
 def _on_cpu(
@@ -46,6 +47,17 @@ def _probabilities(
     return mask_logits.new_empty((rows * strips, mask_logits.shape[0], width // strips))
 
 
+def check(mask_logits: Tensor, cell: int, first: int, rows: int, width: int, strips: int) -> None:
+    """The rows of pixels are covered by cells, and divide into strips."""
+    checks.size(1, checks.MOST, cell=cell, strips=strips)
+    height, across = (count * cell for count in mask_logits.shape[1:])
+    checks.size(0, height, first=first)
+    checks.size(0, height - first, rows=rows)
+    checks.size(0, min(across, checks.MOST), width=width)
+    if width % strips:
+        raise ValueError(f'strips must divide the width of {width} pixels, found {strips}')
+
+
 FORWARD = {'cpu': _on_cpu}
 
 #: From logits ``(Q, h, w)`` of an image, the side of their cells in pixels, and the first one,
@@ -57,4 +69,6 @@ forward = define(
     'Tensor',
     _probabilities,
     FORWARD,
+    takes='f3',
+    check=check,
 )

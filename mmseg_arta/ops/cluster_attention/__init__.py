@@ -7,6 +7,7 @@ import math
 from torch import Tensor
 
 from ...structures import Neighborhood
+from ...structures.contents import readable
 from .. import checks
 from ..backend import chosen_backend, converted, number_types, register_op
 from . import kernels, reference
@@ -44,11 +45,15 @@ def cluster_attention(
         one, such as float32 beside features in half precision.
 
     Raises:
-        ValueError: if shapes, number types or devices do not fit together.
+        ValueError: if shapes, number types or devices do not fit together; on the CPU, if the
+            neighbourhood's clusters are not consecutive rows.
+        IndexError: on the CPU, if a nearest cluster does not exist or a coordinate is beyond 2^30.
     """
     if q.ndim != 3:
         raise ValueError(f'q must be (T, H, d), found {tuple(q.shape)}')
     total, heads, dim = q.shape
+    if not dim:
+        raise ValueError(f'q must have at least one channel, found {tuple(q.shape)}')
     parameters = dict(
         bias_weight=bias_weight, bias_bias=bias_bias, blank_k=blank_k, blank_v=blank_v
     )
@@ -64,6 +69,8 @@ def cluster_attention(
         raise ValueError(
             f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, found {tuple(kv.shape)}'
         )
+    if blank_clamp is not None and not blank_clamp >= 0:
+        raise ValueError(f'blank_clamp must be None or at least 0, found {blank_clamp}')
     if neighborhood.neighbors.shape[0] != total:
         raise ValueError(
             f'neighborhood holds {neighborhood.neighbors.shape[0]} tokens, q holds {total}'
@@ -71,6 +78,8 @@ def cluster_attention(
     unsupported = (('cuda', kernels.unsupported_on_cuda(q, neighborhood.neighbors.shape[1])),)
     chosen = chosen_backend('cluster_attention', q, unsupported)
     if chosen == 'reference':
+        if readable(neighborhood.start):
+            neighborhood.check_contents()
         out = reference.cluster_attention(
             q, kv, bias_weight, bias_bias, blank_k, blank_v, neighborhood, blank_clamp
         )

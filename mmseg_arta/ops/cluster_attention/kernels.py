@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...structures import MOST_CLUSTER_SIZE
+from ...structures.contents import FARTHEST, one_after_the_other, within
+from .. import checks
 from ..custom_op import define, differentiate, empty_like
 from ..library import Library, Run, cpu, cuda, fields, wide_type
 from ..reverse_index import reverse_index
@@ -48,7 +51,7 @@ class CudaAttentionGrad(ctypes.Structure):
 _FORWARD = (c_int, POINTER(Attention), c_void_p, c_void_p)
 cpu.declare(
     'cluster_attention',
-    1,
+    2,
     arta_cluster_attention=_FORWARD,
     arta_cluster_attention_backward=(c_int, POINTER(Attention), POINTER(CpuAttentionGrad)),
 )
@@ -173,6 +176,61 @@ _INPUTS = (
     'Tensor blank_v, Tensor xy, Tensor start, Tensor neighbors, int cluster_size, '
     'float blank_clamp'
 )
+_TAKES = 'f3 f4 f2 f1 f2 f2 i2 l1 l2'
+
+
+def check(q, kv, bias_weight, bias_bias, blank_k, blank_v, xy, start, neighbors, size, clamp):
+    """Sizes are those of clusters of the tokens."""
+    checks.size(1, MOST_CLUSTER_SIZE, cluster_size=size)
+    if not start.shape[0]:
+        raise ValueError('start must hold at least one row, found none')
+    if not clamp >= 0:
+        raise ValueError(f'blank_clamp must be at least 0, found {clamp}')
+    total, heads, dim = q.shape
+    if not dim:
+        raise ValueError(f'q must have at least one channel, found {tuple(q.shape)}')
+    if (
+        kv.shape == (total, heads, 2, dim)
+        and bias_weight.shape == (heads, 5)
+        and bias_bias.shape == (heads,)
+        and blank_k.shape == blank_v.shape == (heads, dim)
+        and xy.shape == (total, 2)
+        and neighbors.shape[0] == total
+    ):
+        return
+    for name, tensor, shape in (
+        ('kv', kv, (total, heads, 2, dim)),
+        ('bias_weight', bias_weight, (heads, 5)),
+        ('bias_bias', bias_bias, (heads,)),
+        ('blank_k', blank_k, (heads, dim)),
+        ('blank_v', blank_v, (heads, dim)),
+        ('xy', xy, (total, 2)),
+        ('neighbors', neighbors, (total, neighbors.shape[1])),
+    ):
+        if tensor.shape != shape:
+            raise ValueError(
+                f'{name} must be {shape} for q {tuple(q.shape)}, found {tuple(tensor.shape)}'
+            )
+
+
+def contents(q, kv, bias_weight, bias_bias, blank_k, blank_v, xy, start, neighbors, size, clamp):
+    """Clusters are all tokens, each once, and neighbours are clusters."""
+    one_after_the_other(start, xy.shape[0], size)
+    within(None, start.shape[0] - 2, neighbors=neighbors)
+    within(-FARTHEST, FARTHEST, xy=xy)
+
+
+def _check_backward(grad_out: Tensor, out: Tensor, lse: Tensor, q: Tensor, *rest: Any) -> None:
+    check(q, *rest)
+    for name, tensor, shape in (
+        ('grad_out', grad_out, q.shape),
+        ('out', out, q.shape),
+        ('lse', lse, q.shape[:2]),
+    ):
+        if tensor.shape != shape:
+            raise ValueError(
+                f'{name} must be {tuple(shape)} for q {tuple(q.shape)}, found {tuple(tensor.shape)}'
+            )
 
 
 def _results(q: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -202,6 +260,9 @@ forward = define(
     _results,
     FORWARD,
     _forward_flops,
+    takes=_TAKES,
+    check=check,
+    contents=contents,
 )
 backward = define(
     'cluster_attention_backward',
@@ -210,5 +271,8 @@ backward = define(
     lambda grad_out, out, lse, *inputs: empty_like(*inputs[:6]),
     BACKWARD,
     _backward_flops,
+    takes=f'f3 f3 f2 {_TAKES}',
+    check=_check_backward,
+    contents=lambda grad_out, out, lse, *inputs: contents(*inputs),
 )
 differentiate(forward, backward, tensors=9, wanted=range(6), keep=True)

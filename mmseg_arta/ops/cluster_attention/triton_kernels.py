@@ -26,7 +26,7 @@ def _tile(xy, start, neighbors, row, exists, n, total, clusters, width, size, CS
     begin = tl.load(start + cluster, mask=found, other=0)
     end = tl.load(start + cluster + 1, mask=found, other=0)
     rows = begin[:, None] + lane[None, :]
-    valid = (rows < end[:, None]) & (lane < size)[None, :] & (rows < total)
+    valid = (rows < end[:, None]) & (lane < size)[None, :] & (rows >= 0) & (rows < total)
     rows = tl.where(valid, rows, 0)
     x = tl.load(xy + 2 * row, mask=exists, other=0)
     y = tl.load(xy + 2 * row + 1, mask=exists, other=0)
@@ -192,7 +192,7 @@ def backward_clusters_kernel(
     begin = tl.load(start + cluster)
     end = tl.load(start + cluster + 1)
     rows = begin + lane
-    valid = (rows < end) & (lane < size) & (rows < total)
+    valid = (rows < end) & (lane < size) & (rows >= 0) & (rows < total)
     rows = tl.where(valid, rows, 0)
     place = (rows[:, None] * heads + head) * 2 * dim + channel[None, :]
     some = valid[:, None] & inside[None, :]

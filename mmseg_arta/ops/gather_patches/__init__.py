@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...structures import FINEST_PATCH
+from ...structures.contents import readable
 from .. import checks
 from ..backend import chosen_backend, register_op
 from . import kernels, reference
@@ -26,7 +27,8 @@ def gather_patches(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) ->
 
     Raises:
         ValueError: if the image does not divide into patches, or an argument does not fit.
-        IndexError: if a patch lies outside the image; on CUDA its numbers are 0 instead.
+        IndexError: if a patch lies outside the image; on CUDA its numbers are 0 instead. A place
+            that is no multiple of the patch is a ValueError on the CPU.
     """
     checks.integers(xy=xy)
     checks.int64(batch=batch)
@@ -38,14 +40,18 @@ def gather_patches(image: Tensor, xy: Tensor, batch: Tensor, patch_size: int) ->
             f'xy must be ({batch.shape[0]}, 2) for batch {tuple(batch.shape)}, '
             f'found {tuple(xy.shape)}'
         )
-    if patch_size < FINEST_PATCH or patch_size % FINEST_PATCH:
+    checks.size(FINEST_PATCH, kernels.MOST_SIZE, patch_size=patch_size)
+    if patch_size % FINEST_PATCH:
         raise ValueError(f'patch_size must be a multiple of {FINEST_PATCH}, found {patch_size}')
     height, width = image.shape[2:]
     if height % patch_size or width % patch_size:
         raise ValueError(
             f'image of {height}x{width} px does not divide into patches of {patch_size} px'
         )
-    chosen = chosen_backend('gather_patches', image)
+    reason = kernels.unsupported(image)
+    chosen = chosen_backend('gather_patches', image, (('cpu', reason), ('cuda', reason)))
     if chosen == 'reference':
+        if readable(xy):
+            kernels.contents(image, xy, batch, patch_size)
         return reference.gather_patches(image, xy, batch, patch_size)
     return kernels.forward(image, xy, batch, patch_size, chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...structures import MOST_CLUSTER_SIZE
 from .. import checks
 from ..backend import chosen_backend, register_op
 from ..nearest_tokens.kernels import unsupported_on_cuda
@@ -35,16 +36,18 @@ def nearest_clusters(
         image has fewer clusters.
 
     Raises:
-        ValueError: if ``num_neighbors`` is not positive, or shapes or number types are wrong.
+        ValueError: if ``num_neighbors`` or ``cluster_size`` is not positive or too large, if
+            lengths are not those of ``xy``, or shapes or number types are wrong; on the CPU, if
+            the clusters in ``start`` are not the rows of the images.
     """
-    if num_neighbors < 1:
-        raise ValueError(f'num_neighbors must be at least 1, found {num_neighbors}')
+    checks.size(1, checks.MOST, num_neighbors=num_neighbors)
+    checks.size(1, MOST_CLUSTER_SIZE, cluster_size=cluster_size)
     checks.integers(xy=xy)
     checks.int64(start=start)
     checks.same_device(xy=xy, start=start)
     if xy.ndim != 2 or xy.shape[1] != 2:
         raise ValueError(f'xy must be (T, 2), found {tuple(xy.shape)}')
-    if start.ndim != 1:
+    if start.ndim != 1 or start.shape[0] == 0:
         raise ValueError(f'start must be (K + 1,), found {tuple(start.shape)}')
     unsupported = (('cuda', unsupported_on_cuda(num_neighbors)),)
     chosen = chosen_backend('nearest_clusters', xy, unsupported)

@@ -31,14 +31,18 @@ def nearest_tokens(
         rows ``(P, k)``; -1 where an image has fewer than ``k`` tokens.
 
     Raises:
-        ValueError: if ``k`` is not positive or the places do not fit the level's images.
+        ValueError: if ``k`` is not positive or too large, or the places do not fit the level's
+            images; on the CPU, if a coordinate is not finite.
     """
-    if k < 1:
-        raise ValueError(f'nearest_tokens: k must be at least 1, found {k}')
+    checks.size(1, kernels.MOST_K, k=k)
     if len(place_lengths) != level.batch_size:
         raise ValueError(
             f'nearest_tokens: places of {len(place_lengths)} images, '
             f'tokens of {level.batch_size} images'
+        )
+    if not torch.compiler.is_compiling() and any(length < 0 for length in place_lengths):
+        raise ValueError(
+            f'nearest_tokens: place_lengths must not be negative, found {tuple(place_lengths)}'
         )
     if tuple(places.shape) != (sum(place_lengths), 2):
         raise ValueError(

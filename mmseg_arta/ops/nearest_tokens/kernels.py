@@ -10,6 +10,7 @@ from ctypes import POINTER, c_int, c_int64, c_void_p
 import torch
 from torch import Tensor
 
+from .. import checks
 from ..bucket_search import image_index, nearest_points
 from ..custom_op import define
 from ..library import cpu, cuda, fields, host_lengths, stream
@@ -17,6 +18,9 @@ from ..reverse_index import reverse_index
 
 #: Most neighbours of a place that the search on CUDA has.
 MOST_NEAREST = 16
+
+#: Most neighbours of a place: every place has room for so many.
+MOST_K = 1 << 16
 
 
 class Grid(ctypes.Structure):
@@ -30,7 +34,11 @@ class Grid(ctypes.Structure):
 
 
 _P, _N = c_void_p, c_int64
-cpu.declare('nearest_tokens', 1, arta_nearest_tokens=(c_int, _P, _P, _P, _P, _N, _N, _P, _N))
+cpu.declare(
+    'nearest_tokens',
+    2,
+    arta_nearest_tokens=(c_int, _P, _N, _P, _P, _N, _P, _N, _N, _P, _N),
+)
 cuda.declare('nearest_tokens', 1, arta_nearest=(c_int, POINTER(Grid)))
 
 
@@ -52,8 +60,9 @@ def _on_cpu(
     at, double = cpu.address, torch.float64
     cpu.call(
         'arta_nearest_tokens',
-        *(at('places', places, double, sum(place_lengths), 2), host_lengths(place_lengths)),
-        *(at('centers', centers, double, sum(lengths), 2), host_lengths(lengths)),
+        *(at('places', places, double, sum(place_lengths), 2), len(places)),
+        host_lengths(place_lengths),
+        *(at('centers', centers, double, sum(lengths), 2), len(centers), host_lengths(lengths)),
         *(len(lengths), k, rows.data_ptr(), torch.get_num_threads()),
     )
 
@@ -117,6 +126,30 @@ def _rows(places: Tensor, centers: Tensor, place_lengths, lengths, k: int) -> Te
     return places.new_empty((places.shape[0], k), dtype=torch.int64)
 
 
+def check(
+    places: Tensor, centers: Tensor, place_lengths: Sequence[int], lengths: Sequence[int], k: int
+) -> None:
+    """Lengths are those of the places and centres of as many images."""
+    checks.size(1, MOST_K, k=k)
+    for name, tensor in dict(places=places, centers=centers).items():
+        if tensor.shape[1] != 2:
+            raise ValueError(f'{name} must be (N, 2), found {tuple(tensor.shape)}')
+    checks.lengths(places.shape[0], 'places', place_lengths=place_lengths)
+    checks.lengths(centers.shape[0], 'centers', lengths=lengths)
+    if len(place_lengths) != len(lengths):
+        raise ValueError(
+            f'place_lengths must be those of {len(lengths)} images as lengths are, '
+            f'found {len(place_lengths)}'
+        )
+
+
+def contents(
+    places: Tensor, centers: Tensor, place_lengths: Sequence[int], lengths: Sequence[int], k: int
+) -> None:
+    """Coordinates are finite."""
+    checks.near(places=places, centers=centers)
+
+
 FORWARD = {'cpu': _on_cpu, 'cuda': search_on_cuda, 'reference': _in_pytorch}
 
 forward = define(
@@ -125,4 +158,7 @@ forward = define(
     'Tensor',
     _rows,
     FORWARD,
+    takes='r2 r2',
+    check=check,
+    contents=contents,
 )

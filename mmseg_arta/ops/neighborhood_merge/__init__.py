@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...structures.contents import readable
 from .. import checks
 from ..backend import chosen_backend, converted, number_types, register_op
 from . import kernels, reference
@@ -42,6 +43,8 @@ def neighborhood_merge(feats: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     real, _ = number_types(chosen, feats.dtype)
     values, factors = converted(real, feats, weights)
     if chosen == 'reference':
+        if readable(rows):
+            kernels.contents(values, rows, factors)
         out = reference.neighborhood_merge(values, rows, factors)
     else:
         out = kernels.forward(values, rows, factors, chosen)

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ...structures.contents import within
 from ..custom_op import define, differentiate, empty_like
 from ..library import Library, Run, cpu, cuda, fields
 from ..reverse_index import reverse_index
@@ -28,7 +29,7 @@ class Merge(ctypes.Structure):
 _FORWARD = (c_int, POINTER(Merge), c_void_p)
 cpu.declare(
     'neighborhood_merge',
-    1,
+    2,
     arta_neighborhood_merge=_FORWARD,
     arta_neighborhood_merge_backward=(*_FORWARD, *[c_void_p] * 2),
 )
@@ -78,6 +79,27 @@ def _backward(
     )
 
 
+def check(feats: Tensor, rows: Tensor, weights: Tensor) -> None:
+    """There is a row for every weight."""
+    if rows.shape != weights.shape[:2]:
+        raise ValueError(
+            f'rows must be {tuple(weights.shape[:2])} for weights {tuple(weights.shape)}, '
+            f'found {tuple(rows.shape)}'
+        )
+
+
+def contents(feats: Tensor, rows: Tensor, weights: Tensor) -> None:
+    """Neighbours are rows of the features."""
+    within(None, feats.shape[0] - 1, rows=rows)
+
+
+def _check_backward(grad_out: Tensor, feats: Tensor, rows: Tensor, weights: Tensor) -> None:
+    check(feats, rows, weights)
+    shape = (weights.shape[0], weights.shape[2], feats.shape[1])
+    if tuple(grad_out.shape) != shape:
+        raise ValueError(f'grad_out must be {shape}, found {tuple(grad_out.shape)}')
+
+
 FORWARD = {
     'cpu': partial(_forward, cpu),
     'cuda': partial(_forward, cuda),
@@ -107,6 +129,9 @@ forward = define(
     _result,
     FORWARD,
     lambda *inputs: 2 * _products(*inputs),
+    takes='f2 l2 f3',
+    check=check,
+    contents=contents,
 )
 backward = define(
     'neighborhood_merge_backward',
@@ -116,5 +141,8 @@ backward = define(
     BACKWARD,
     # Gradients of features and of weights.
     lambda grad_out, *inputs: 4 * _products(*inputs),
+    takes='f3 f2 l2 f3',
+    check=_check_backward,
+    contents=lambda grad_out, *inputs: contents(*inputs),
 )
 differentiate(forward, backward, tensors=3, wanted=(0, 2))

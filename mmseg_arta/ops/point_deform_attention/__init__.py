@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...structures.contents import readable
 from .. import checks
 from ..backend import chosen_backend, converted, number_types, register_op
 from . import kernels, reference
@@ -75,6 +76,7 @@ def point_deform_attention(
             f'value must be (V, {heads}, d) and centers (V, 2), found {tuple(value.shape)} '
             f'and {tuple(centers.shape)}'
         )
+    kernels.check_bounds(floor, eps)
     unsupported = (('cuda', kernels.unsupported_on_cuda(value)),)
     chosen = chosen_backend('point_deform_attention', value, unsupported)
     real, wide = number_types(chosen, value.dtype)
@@ -84,6 +86,9 @@ def point_deform_attention(
     tensors = (features, centers, nearest, batch, location, weight, power)
     inputs = (*tensors, float(floor), float(eps))
     if chosen == 'reference':
+        if readable(nearest):
+            kernels.check(*inputs)
+            kernels.contents(*inputs)
         out = reference.point_deform_attention(*inputs)
     else:
         out = kernels.forward(*inputs, chosen)

@@ -10,10 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...structures.contents import within
 from ..custom_op import define, differentiate, empty_like
 from ..library import Library, Run, cpu, cuda, fields
 from ..reverse_index import reverse_index
 from ..triton_backend import launcher
+
+#: Most rows and columns of cells: single precision counts them one by one.
+MOST_CELLS = 1 << 24
 
 
 class Deform(ctypes.Structure):
@@ -45,7 +49,7 @@ _FORWARD = (c_int, POINTER(Deform), c_void_p)
 _BOTH = (c_int, POINTER(Deform), POINTER(CudaDeformGrad))
 cpu.declare(
     'point_deform_attention',
-    1,
+    2,
     arta_point_deform_attention=_FORWARD,
     arta_point_deform_attention_backward=(c_int, POINTER(Deform), POINTER(CpuDeformGrad)),
 )
@@ -144,6 +148,55 @@ def _backward_on_cuda(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Any)
     grad_power.copy_(powers.sum())
 
 
+def check_bounds(floor: float, eps: float) -> None:
+    """Bounds whose squares and inverses are numbers of single precision."""
+    if not 0 <= floor <= 1e30:
+        raise ValueError(f'floor must be from 0 to 1e30, found {floor}')
+    if not (eps == 0 or 1e-30 <= eps <= 1e30):
+        raise ValueError(f'eps must be 0 or from 1e-30 to 1e30, found {eps}')
+
+
+def check(value, centers, nearest, batch, location, weight, power, floor, eps) -> None:
+    """Sizes fit those of value and weight."""
+    (values, heads, _), (queries, own_heads, levels, points) = value.shape, weight.shape
+    if heads != own_heads:
+        raise ValueError(
+            f'value must be (V, {own_heads}, d) for weight {tuple(weight.shape)}, '
+            f'found {tuple(value.shape)}'
+        )
+    for name, tensor, shape in (
+        ('centers', centers, (values, 2)),
+        ('nearest', nearest, (levels, *nearest.shape[1:])),
+        ('batch', batch, (queries,)),
+        ('location', location, (queries, heads, levels, points, 2)),
+        ('power', power, (1,)),
+    ):
+        if tensor.shape != shape:
+            raise ValueError(
+                f'{name} must be {tuple(shape)} for value {tuple(value.shape)} and weight '
+                f'{tuple(weight.shape)}, found {tuple(tensor.shape)}'
+            )
+    rows, columns = nearest.shape[2:4]
+    if rows > MOST_CELLS or columns > MOST_CELLS or (queries and not (rows and columns)):
+        raise ValueError(
+            f'nearest must have 1 to {MOST_CELLS} rows and columns, found {tuple(nearest.shape)}'
+        )
+    check_bounds(floor, eps)
+
+
+def contents(value, centers, nearest, batch, *_: Any) -> None:
+    """Tokens are rows of value, and images are those of nearest."""
+    within(None, value.shape[0] - 1, nearest=nearest)
+    within(0, nearest.shape[1] - 1, batch=batch)
+
+
+def _check_backward(grad_out: Tensor, value: Tensor, *inputs: Any) -> None:
+    check(value, *inputs)
+    shape = (inputs[4].shape[0], *value.shape[1:])
+    if tuple(grad_out.shape) != shape:
+        raise ValueError(f'grad_out must be {shape}, found {tuple(grad_out.shape)}')
+
+
 FORWARD = {
     'cpu': partial(_forward, cpu),
     'cuda': partial(_forward, cuda),
@@ -159,6 +212,7 @@ _INPUTS = (
     'Tensor value, Tensor centers, Tensor nearest, Tensor batch, Tensor location, Tensor weight, '
     'Tensor power, float floor, float eps'
 )
+_TAKES = 'f3 f2 l5 l1 f5 f4 f1'
 
 
 def _result(value, centers, nearest, batch, location, weight, *_) -> Tensor:
@@ -182,6 +236,9 @@ forward = define(
     _result,
     FORWARD,
     lambda *inputs: 2 * _products(*inputs),
+    takes=_TAKES,
+    check=check,
+    contents=contents,
 )
 backward = define(
     'point_deform_attention_backward',
@@ -191,5 +248,8 @@ backward = define(
     BACKWARD,
     # Gradients of weights and of values.
     lambda grad_out, *inputs: 4 * _products(*inputs),
+    takes=f'f3 {_TAKES}',
+    check=_check_backward,
+    contents=lambda grad_out, *inputs: contents(*inputs),
 )
 differentiate(forward, backward, tensors=7, wanted=(0, 4, 5, 6))
