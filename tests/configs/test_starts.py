@@ -63,7 +63,7 @@ def test_own_files_are_named_after_the_config_that_makes_them() -> None:
                 names.add(checkpoint)
     assert len(names) > 15
     for name in sorted(names):
-        match = re.fullmatch(r'pretrain/(?P<model>[\w-]+)_in(1k|22k)\.pth', name)
+        match = re.fullmatch(r'pretrain/(?P<model>[\w-]+)_(in1k|in22k|cifar10)\.pth', name)
         assert match, f'{name} is not pretrain/MODEL_DATA.pth'
         assert match['model'] in makers or f'{match["model"]}-in22k' in makers, (
             f'no config of imagenet/ makes {name}'
