@@ -62,6 +62,7 @@ def load_safely(path: str | Path) -> Any:
             f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
             f'state dict alone first ({reason})'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    # Bytes that are no pickle make the reader stumble in any way there is.
+    except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error

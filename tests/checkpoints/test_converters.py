@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import stat
 
 import numpy as np
@@ -208,6 +210,16 @@ def test_checkpoints_of_own_runs_are_read_with_their_logs(tmp_path):
     assert read_state_dict(tmp_path / 'epoch_1.pth').keys() == own_classifier().keys()
     loaded = load_safely(tmp_path / 'epoch_1.pth')
     assert loaded['message_hub']['log_scalars']['train/loss'].mean() == 1.5
+
+
+def test_whatever_bytes_there_are_the_error_names_the_file(tmp_path):
+    path = tmp_path / 'a.pth'
+    chance = random.Random(0)
+    texts = [b'root:x:0:0:root:/root:/bin/bash', b'}q.', b'<html></html>', b'PK\x03\x04']
+    for content in [*texts, *(chance.randbytes(chance.randint(1, 40)) for _ in range(300))]:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=re.escape(str(path))):
+            read_state_dict(path)
 
 
 class Reaching:
