@@ -226,7 +226,7 @@ def test_ablations_are_those_of_tables_5_and_6():
     for path in ABLATIONS:
         backbone = Config.fromfile(path).model.backbone
         name = path.stem.split('_')[0]
-        # Weights depend on the backbone, but on alpha too little to pre-train anew.
+        # Table 6 changes alpha for fine-tuning alone.
         start = 'aff-mini' if 'alpha' in name else name
         assert backbone.pop('init_cfg').checkpoint == f'pretrain/{start}_in1k.pth'
         changed[name.removeprefix('aff-mini-')] = {
