@@ -8,7 +8,6 @@ Chapters that are not counted anew stand as they were counted before:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mmseg_arta.analysis.fidelity import (
     render,
     write_measurements,
 )
+from mmseg_arta.analysis.files import write_text
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 
@@ -53,13 +53,6 @@ def show_progress(row: Row) -> None:
     print(f'{row.name}, {height}x{width}, {row.allocation}', file=sys.stderr, flush=True)
 
 
-def write_page(path: Path, text: str) -> None:
-    """Write the page whole or not at all."""
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)
-
-
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     numbers = args.output.with_suffix('.json')
@@ -78,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         known = {row.key for chapter in CHAPTERS.values() for row in chapter.rows}
         measured = {key: value for key, value in measured.items() if key in known}
         write_measurements(numbers, measured)
-        write_page(args.output, render(CHAPTERS, measured))
+        write_text(args.output, render(CHAPTERS, measured))
     except (OSError, ValueError) as error:
         print(f'fidelity: error: {error}', file=sys.stderr)
         return 1

@@ -11,6 +11,8 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
+from .files import write_text
+
 
 def policy_fragment(
     base: str | Path,
@@ -46,12 +48,7 @@ def write_fragment(path: str | Path, text: str, overwrite: bool = False) -> Path
     if path.exists() and not overwrite:
         raise FileExistsError(f'{path} exists')
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.part')
-    try:
-        partial.write_text(text, encoding='utf-8')
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, text)
     return path
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from mmengine.runner import Runner
 
 from mmseg_arta.models import ARTA
+from mmseg_arta.models.backbones.pretrained import drop_pretrained
 
 ARCH = dict(
     dims=(32, 16, 8, 8),
@@ -81,3 +82,16 @@ def test_nothing_to_resume_from_is_a_start(pretrained, tmp_path):
     assert same(run(tmp_path / 'new', pretrained, resume=True), torch.load(pretrained))
     with pytest.raises(FileNotFoundError, match='does not exist'):
         run(tmp_path / 'newer', tmp_path / 'gone.pth', resume=True)
+
+
+def test_stock_modules_keep_the_initialisers_beside_the_file():
+    normal = dict(type='Normal', layer='Linear')
+    file = dict(type='Pretrained', checkpoint='gone.pth')
+    parts = {
+        'alone': BaseModule(file),
+        'beside': BaseModule([normal, file]),
+        'other': BaseModule(normal),
+        'none': BaseModule(),
+    }
+    assert drop_pretrained(torch.nn.ModuleDict(parts)) == ['alone', 'beside']
+    assert [part.init_cfg for part in parts.values()] == [None, [normal], normal, None]

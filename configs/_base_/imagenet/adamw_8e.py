@@ -1,31 +1,7 @@
 # 8 epochs on a CPU, for small models and images.
-_base_ = ['./runtime.py']
-# optimizer
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
-    clip_grad=dict(max_norm=5.0),
-)
-# learning policy
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        begin=0,
-        end=1,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-5,
-        by_epoch=True,
-        begin=1,
-        end=8,
-        convert_to_iter_based=True,
-    ),
-]
-# lengths
+_base_ = ['./adamw_300e.py']
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1)
+param_scheduler[-1].update(begin=1, end=8)
 train_cfg = dict(max_epochs=8)
 auto_scale_lr = dict(base_batch_size=64)

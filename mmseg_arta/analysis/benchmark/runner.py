@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.model import BaseModule
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
+from ...models.backbones.pretrained import drop_pretrained
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
 from ..flops.load import build_model, load_config
 from ..flops.samples import prepare_batch
@@ -208,15 +208,8 @@ def _set_precision(dtype: str) -> None:
 
 def _initialize(model: BaseSegmentor) -> None:
     """Random weights as training would start from, without those of pre-training."""
-    for module in model.modules():
-        if isinstance(module, BaseModule) and _pretrained(module.init_cfg):
-            module.init_cfg = None
+    drop_pretrained(model)
     model.init_weights()
-
-
-def _pretrained(init_cfg: Any) -> bool:
-    every = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
-    return any((one or {}).get('type') == 'Pretrained' for one in every)
 
 
 def _optimizer(model: nn.Module, config: Config) -> Any:

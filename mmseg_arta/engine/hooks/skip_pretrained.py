@@ -6,11 +6,10 @@ import logging
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import HOOKS
 
-from ...models.backbones.pretrained import is_pretrained
+from ...models.backbones.pretrained import drop_pretrained
 
 
 @HOOKS.register_module()
@@ -29,11 +28,7 @@ class SkipPretrainedHook(Hook):
             source = find_latest_checkpoint(runner.work_dir)
         if source is None:
             return
-        skipped = []
-        for name, module in runner.model.named_modules():
-            if isinstance(module, BaseModule) and is_pretrained(module.init_cfg):
-                module.init_cfg = None
-                skipped.append(name)
+        skipped = drop_pretrained(runner.model)
         if skipped:
             print_log(
                 f'the weights come from {source}: not looking for pre-trained ones of {skipped}',

@@ -44,6 +44,32 @@ def is_pretrained(init_cfg: Any) -> bool:
     return False
 
 
+def drop_pretrained(model: nn.Module) -> list[str]:
+    """Have no module of a model look for a checkpoint when its weights are initialised.
+
+    Args:
+        model: ``init_cfg`` of its modules, of other packages too, is changed.
+
+    Returns:
+        names of the modules that would have looked for one.
+    """
+    dropped = []
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
+            kept = None
+        elif isinstance(init_cfg, (list, tuple)):
+            # Stock modules may have initialisers beside it.
+            kept = [item for item in init_cfg if item.get('type') != 'Pretrained']
+            if len(kept) == len(init_cfg):
+                continue
+        else:
+            continue
+        vars(module)['init_cfg'] = kept
+        dropped.append(name)
+    return dropped
+
+
 def load_pretrained(
     module: nn.Module,
     init_cfg: Mapping[str, Any],

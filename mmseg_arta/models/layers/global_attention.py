@@ -23,8 +23,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, N, C)`` to ``(B, N, C)``."""
+    def forward(self, x: Tensor, lengths: tuple[int, ...] | None = None) -> Tensor:
+        """``x (B, N, C)``, or ``(T, C)`` packed with ``lengths`` rows per image, to the same."""
+        if lengths is not None:
+            return self.proj(packed_self_attention(self.qkv(x), self.num_heads, lengths))
         qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -108,25 +110,6 @@ def packed_self_attention(qkv: Tensor, num_heads: int, lengths: tuple[int, ...])
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-class PackedSelfAttention(nn.Module):
-    """Multi-head self-attention within the images of packed tokens.
-
-    Args:
-        dim: channels.
-        num_heads: heads; must divide ``dim``.
-    """
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, dim * 3)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, lengths: tuple[int, ...]) -> Tensor:
-        """``x (T, C)``, ``lengths`` rows per image, to ``(T, C)``."""
-        return self.proj(packed_self_attention(self.qkv(x), self.num_heads, lengths))
-
-
 class GlobalBlock(nn.Module):
     """Pre-norm ViT block on tokens without a grid (ARTA table 5).
 
@@ -150,7 +133,7 @@ class GlobalBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = PackedSelfAttention(dim, num_heads)
+        self.attn = SelfAttention(dim, num_heads)
         self.scale1 = layer_scale(dim, layer_scale_init)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
