@@ -38,7 +38,7 @@ ALLOCATIONS = {
 }
 _SEARCH = ('balanced_clusters', 'nearest_clusters', 'nearest_tokens')
 _INDEX = ('aten.sort', 'aten.searchsorted', 'aten.scatter', 'aten.cumsum', 'aten.index_put_')
-_LINEAR = ('aten.addmm', 'aten.mm', 'mkldnn._linear_pointwise')
+_LINEAR = ('aten.addmm', 'aten.mm')
 _RUNS = 3
 
 
@@ -133,7 +133,7 @@ class OpTimes(TorchDispatchMode):
         name = str(op.overloadpacket)
         self.seconds[name] += time.process_time() - begin
         if name in _LINEAR:
-            x = args[0 if name.startswith('mkldnn') or name == 'aten.mm' else 1]
+            x = args[0 if name == 'aten.mm' else 1]
             self.products.append((x.numel() // x.shape[-1], x.shape[-1], out.shape[-1]))
         return out
 

@@ -21,7 +21,7 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import machine, synchronize
+from mmseg_arta.analysis.benchmark.memory import PeakMemory
 from mmseg_arta.models.backbones.mixed_encoder import MixedResolutionEncoder
 from mmseg_arta.structures import MixedTokens
 
@@ -168,9 +169,11 @@ def measure(
     # The first run also loads what is loaded once; a small image does not raise the peak.
     small = image[..., :64, :64].contiguous()
     model.backbone(small)
-    peak = _peak_memory(device)
+    memory = PeakMemory(torch.device(device))
+    before = memory.held()
+    known = memory.reset() and before is not None
     tokens = run()
-    used = peak()
+    used = (memory.read() - before) / 2**20 if known else None
     wall, busy = [], []
     for _ in range(repeats):
         synchronize(device)
@@ -188,27 +191,6 @@ def measure(
         cpu_seconds=statistics.median(busy) if device == 'cpu' else None,
         peak_mib=used,
     )
-
-
-def _peak_memory(device: str) -> Callable[[], float | None]:
-    """Start to watch; the function returned gives the peak in MiB above the present state."""
-    if device != 'cpu':
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        return lambda: (torch.cuda.max_memory_allocated() - before) / 2**20
-    try:
-        # Forget the largest size so far (Linux only).
-        Path('/proc/self/clear_refs').write_text('5')
-        before = _memory_kib('VmRSS')
-    except OSError:
-        return lambda: None
-    return lambda: (_memory_kib('VmHWM') - before) / 2**10
-
-
-def _memory_kib(field: str) -> float:
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return float(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def exponent(tokens: Sequence[float], seconds: Sequence[float]) -> float:

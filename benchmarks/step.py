@@ -14,22 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
-import mmengine
-import mmseg
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-import mmseg_arta
+import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.benchmark.machine import machine
 from mmseg_arta.analysis.flops.counter import OperatorCounter
 from mmseg_arta.models.backbones.step_vit import VIT_ARCHS
 
@@ -181,28 +177,6 @@ def judge(results: Sequence[dict[str, Any]], clock: str) -> None:
 def _synchronise(device: torch.device) -> None:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cpu = platform.processor()
-    if Path('/proc/cpuinfo').exists():
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        cpu = next((line.split(':')[1].strip() for line in lines if 'model name' in line), cpu)
-    return dict(
-        cpu=cpu,
-        cores=os.cpu_count(),
-        load=os.getloadavg()[0] if hasattr(os, 'getloadavg') else None,
-        threads=torch.get_num_threads(),
-        accelerator=torch.cuda.get_device_name() if device.startswith('cuda') else None,
-        system=platform.system(),
-        python=platform.python_version(),
-        torch=torch.__version__,
-        mmengine=mmengine.__version__,
-        mmcv=mmcv.__version__,
-        mmseg=mmseg.__version__,
-        mmseg_arta=mmseg_arta.__version__,
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """Hooks and helpers of training and testing."""
 
-from .cpu_inference import prepare_for_cpu_inference
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
@@ -17,5 +16,4 @@ __all__ = [
     'SkipPretrainedHook',
     'TokenPictureHook',
     'TokenStatisticsHook',
-    'prepare_for_cpu_inference',
 ]

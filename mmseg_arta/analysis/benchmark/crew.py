@@ -49,6 +49,10 @@ class Crew:
         self.workers[label].close()
         return None
 
+    def model(self, label: str) -> Model:
+        """The model of a label."""
+        return next(model for model in self.models if model.label == label)
+
     def facts(self, label: str) -> dict[str, Any]:
         """Figures of a model that no measurement is needed for."""
         about = self.about[label]

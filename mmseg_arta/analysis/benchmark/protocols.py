@@ -85,6 +85,7 @@ def inference(
             latency_ms=1000 * timing.latency,
             latency_95_ms=1000 * timing.latency_95,
             memory_bytes=peaks[label],
+            by_chance=_arbitrary(crew.model(label), crew.about[label]),
             **crew.facts(label),
         )
         for label, timing in timings.items()
@@ -119,6 +120,7 @@ def train(
                 memory_mean_bytes=mean(peaks),
                 images_per_second=timing.images_per_second,
                 step_ms=1000 * timing.latency,
+                by_chance=_arbitrary(crew.model(label), crew.about[label]),
                 **crew.facts(label),
             )
     _compare_speed(found, timings, models)
@@ -175,6 +177,7 @@ def flops(
             gmacs=mean(count['macs'] for count in found) / 1e9,
             tokens=mean(sum(count['tokens'].values()) for count in found),
             images=len(found),
+            by_chance=label in by_chance,
         )
     _compare(figures, models, 'gmacs_published', 'gmacs_ratio')
     rows = [
@@ -211,6 +214,7 @@ def _compare_speed(
     first = timings.get(models[0].label)
     for label, found in figures.items():
         found['speed_ratio'] = None if first is None else speed_ratio(first, timings[label])
+        found['disagreement'] = None if first is None else disagreement(first, timings[label])
         found['turns_ms'] = [[1000 * s for s in turn] for turn in timings[label].turns]
 
 

@@ -16,6 +16,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
 from ...models.backbones.pretrained import drop_pretrained
+from ...models.token_reduction.merging import ThresholdMerging
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
 from ..flops.load import build_model, load_config
 from ..flops.samples import prepare_batch
@@ -91,8 +92,10 @@ class Runner:
 
     def _adaptive(self) -> bool:
         backbone = getattr(self._model, 'backbone', None)
-        reduces = getattr(backbone, 'merging', None) or getattr(backbone, 'halting', None)
-        return bool(allocating_modules(self._model)) or reduces is not None
+        # A fixed share of merged groups costs the same whatever the scores are.
+        merges = isinstance(getattr(backbone, 'merging', None), ThresholdMerging)
+        halts = getattr(backbone, 'halting', None) is not None
+        return bool(allocating_modules(self._model)) or merges or halts
 
     def infer(self, first: int, steps: int) -> list[Step]:
         """Predictions for the batches ``first`` and following, preprocessing left out."""
