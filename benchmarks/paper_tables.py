@@ -33,8 +33,8 @@ from mmseg_arta.analysis.benchmark.machine import machine
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, Model
 from mmseg_arta.analysis.benchmark.timing import TOLERANCE
-from mmseg_arta.analysis.files import check_writable, write_json, write_text
 from mmseg_arta.analysis.flops.load import find_config
+from mmseg_arta.files import check_writable, write_json, write_text
 
 TABLES = Path(__file__).resolve().parent / 'tables'
 RESULTS = Path(__file__).resolve().parent / 'results'

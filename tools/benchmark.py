@@ -32,8 +32,8 @@ from mmseg_arta.analysis.benchmark.machine import machine
 from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, parse_thresholds
-from mmseg_arta.analysis.files import check_writable, write_json, write_text
 from mmseg_arta.analysis.flops.count import MODES
+from mmseg_arta.files import check_writable, write_json, write_text
 
 
 class Parser(argparse.ArgumentParser):

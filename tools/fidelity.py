@@ -20,7 +20,7 @@ from mmseg_arta.analysis.fidelity import (
     render,
     write_measurements,
 )
-from mmseg_arta.analysis.files import write_text
+from mmseg_arta.files import write_text
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 

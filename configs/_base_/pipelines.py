@@ -12,6 +12,11 @@ def load(num_classes):
     ]
 
 
+def seed():
+    # What follows is random; see NumberedInfiniteSampler below.
+    return [dict(type='SeedByDraw')]
+
+
 def finish():
     return [
         flip(),
@@ -32,7 +37,7 @@ def mask2former(num_classes, short_side, crop_size):
         max_size=4 * short_side,
     )
     crop = dict(type='RandomCrop', crop_size=crop_size)
-    return [*load(num_classes), resize, crop, *finish()]
+    return [*load(num_classes), *seed(), resize, crop, *finish()]
 
 
 def ratio(num_classes, scale, crop_size):
@@ -42,7 +47,7 @@ def ratio(num_classes, scale, crop_size):
     """
     resize = dict(type='RandomResize', scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True)
     crop = dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75)
-    return [*load(num_classes), resize, crop, *finish()]
+    return [*load(num_classes), *seed(), resize, crop, *finish()]
 
 
 def groups(num_classes, *steps):
@@ -100,7 +105,7 @@ train_pipeline = {
     'ade20k_640x640': ade20k(mask2former, 640, (640, 640)),
     'ade20k-ratio_512x512': ade20k(ratio, (2048, 512), (512, 512)),
     'ade20k-ratio_640x640': ade20k(ratio, (2560, 640), (640, 640)),
-    'ade20k-groups_512x512': ade20k(groups, whole((512, 512)), flip()),
+    'ade20k-groups_512x512': ade20k(groups, *seed(), whole((512, 512)), flip()),
     'camvid_256x256': camvid(ratio, (480, 360), (256, 256)),
     'cityscapes_1024x1024': cityscapes(mask2former, 1024, (1024, 1024)),
     'cityscapes_512x1024': cityscapes(mask2former, 1024, (512, 1024)),
@@ -108,11 +113,11 @@ train_pipeline = {
     'cityscapes-ratio_768x768': cityscapes(ratio, (2048, 1024), (768, 768)),
     'cityscapes-ratio_512x512': cityscapes(ratio, (2048, 1024), (512, 512)),
     'cityscapes-groups_768x768': cityscapes(
-        groups, dict(type='RandomCrop', crop_size=(768, 768)), flip()
+        groups, *seed(), dict(type='RandomCrop', crop_size=(768, 768)), flip()
     ),
     'coco-stuff_512x512': coco_stuff(mask2former, 512, (512, 512)),
     'coco-stuff-ratio_512x512': coco_stuff(ratio, (2048, 512), (512, 512)),
-    'coco-stuff-groups_512x512': coco_stuff(groups, whole((512, 512)), flip()),
+    'coco-stuff-groups_512x512': coco_stuff(groups, *seed(), whole((512, 512)), flip()),
 }
 test_pipeline = {
     'ade20k': ade20k(plain_test, (2048, 512)),
@@ -134,7 +139,7 @@ tta_pipeline = {
 train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+    sampler=dict(type='NumberedInfiniteSampler', shuffle=True),
 )
 val_dataloader = dict(
     batch_size=1,

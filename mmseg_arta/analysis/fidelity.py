@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
 
+from ..files import write_json
 from .families import FAMILIES
 from .family import Chapter, Row
-from .files import write_json
 from .flops import OperationCount, count_operations
 from .flops.load import build_model, load_config
 from .flops.report import EXECUTED, PUBLISHED

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
-from .files import write_text
+from ..files import write_text
 
 
 def policy_fragment(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import replaced
 from ..safe_load import CheckpointError, load_safely
 from ..version import __version__
 from .rules import CONVERTERS
@@ -157,21 +156,9 @@ def write_checkpoint(
         raise CheckpointError(f'{path}: is a folder, expected the name of a file')
     if not path.parent.is_dir():
         raise CheckpointError(f'{path}: there is no folder {path.parent}')
-    partial = None
+    content = dict(state_dict=dict(state_dict), meta=dict(meta or {}, mmseg_arta=__version__))
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.name, suffix='.partial', delete=False
-        ) as file:
-            partial = file.name
-            content = dict(state_dict=dict(state_dict), meta=dict(meta or {}))
-            torch.save(content | dict(meta=content['meta'] | dict(mmseg_arta=__version__)), file)
-        # A temporary file can be read by its owner alone; a checkpoint by whom the folder lets.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(partial, 0o666 & ~umask)
-        os.replace(partial, path)
+        with replaced(path) as part:
+            torch.save(content, part)
     except OSError as error:
         raise CheckpointError(f'{path}: cannot be written ({error.strerror})') from error
-    finally:
-        if partial is not None and os.path.exists(partial):
-            os.unlink(partial)

@@ -2,5 +2,6 @@
 
 from .camvid import CamVidDataset
 from .check_labels import CheckLabels
+from .draws import NumberedInfiniteSampler, SeedByDraw
 
-__all__ = ['CamVidDataset', 'CheckLabels']
+__all__ = ['CamVidDataset', 'CheckLabels', 'NumberedInfiniteSampler', 'SeedByDraw']

@@ -3,6 +3,8 @@
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
+    IterationSeedHook,
+    SafeCheckpointHook,
     SkipPretrainedHook,
     TokenPictureHook,
     TokenStatisticsHook,
@@ -12,7 +14,9 @@ from .param_groups import NormFreeDecayConstructor
 __all__ = [
     'AllocationProgressHook',
     'GroupPolicyMetric',
+    'IterationSeedHook',
     'NormFreeDecayConstructor',
+    'SafeCheckpointHook',
     'SkipPretrainedHook',
     'TokenPictureHook',
     'TokenStatisticsHook',

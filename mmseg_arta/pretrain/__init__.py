@@ -13,8 +13,8 @@ Importing this package raises an ImportError where mmpretrain or torchvision is 
 else in ``mmseg_arta`` imports it.
 """
 
+from ..engine.hooks import IterationSeedHook
 from .registration import BACKBONES, register_backbones
-from .seeds import IterationSeedHook
 
 __all__ = ['BACKBONES', 'IterationSeedHook', 'register_backbones']
 

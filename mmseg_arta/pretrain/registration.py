@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from .._requirements import Part, look_at
-from ..engine.hooks import AllocationProgressHook
+from ..engine.hooks import AllocationProgressHook, IterationSeedHook, SafeCheckpointHook
 from ..models import allocation
 from ..models.backbones import LRFormer
 from .aff import AutoFocusFormer
 from .mixed import ARTA, DUPS
-from .seeds import IterationSeedHook
 from .swin import AFFSwin
 
 #: What mmpretrain can train.
@@ -19,7 +18,7 @@ POLICIES = (
     allocation.RandomAllocation,
     allocation.TrainTestAllocation,
 )
-HOOKS = (AllocationProgressHook, IterationSeedHook)
+HOOKS = (AllocationProgressHook, IterationSeedHook, SafeCheckpointHook)
 
 #: What pre-training needs besides what the package needs.
 PARTS = (

@@ -22,10 +22,10 @@ from mmseg_arta.analysis.benchmark.timing import (
     split_turns,
 )
 from mmseg_arta.analysis.benchmark.worker import ModelFailed, OutOfMemory, Worker
-from mmseg_arta.analysis.files import check_writable, replaced, write_json
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.load import build_model, find_config, load_config
 from mmseg_arta.datasets.toy import write_toy_dataset
+from mmseg_arta.files import check_writable, replaced, write_json
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'

@@ -100,7 +100,7 @@ def test_options_make_every_size_small_by_one_factor(tmp_path):
     DictAction(['--cfg-options'], 'cfg_options')(None, Given, as_arguments(found)[1:])
     config = Config.fromfile(CITY)
     config.merge_from_dict(Given.cfg_options)
-    assert config.train_dataloader.dataset.pipeline[4].crop_size == (128, 256)
+    assert config.train_dataloader.dataset.pipeline[5].crop_size == (128, 256)
     assert config.model.backbone.init_cfg is None and config.train_cfg.max_iters == 2
     assert config.default_hooks.checkpoint.save_best is None
 

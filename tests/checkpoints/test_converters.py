@@ -161,7 +161,7 @@ def test_written_files_are_whole_or_not_there(tmp_path, monkeypatch):
     before = target.read_bytes()
 
     def interrupted(content, file):
-        file.write(b'half')
+        file.write_bytes(b'half')
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, 'save', interrupted)

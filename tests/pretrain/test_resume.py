@@ -14,8 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from mmseg_arta.datasets.draws import seed_all
 from mmseg_arta.datasets.toy import write_toy_dataset
-from mmseg_arta.pretrain.seeds import seed_all
 from tests.builders import NANO
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,10 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, max_keep_ckpts=2, save_best='mIoU'),
+    checkpoint=dict(type='SafeCheckpointHook', by_epoch=False, max_keep_ckpts=2, save_best='mIoU'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
     pretrained=dict(type='SkipPretrainedHook'),
+    # With SeedByDraw in the pipelines, a resumed run is the uninterrupted one.
+    seeds=dict(type='IterationSeedHook'),
 )

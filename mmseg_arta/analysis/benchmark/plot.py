@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import replaced
+from ...files import replaced
 from .protocols import Result, every_row
 from .subjects import Model
 

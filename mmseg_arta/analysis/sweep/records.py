@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ...files import write_text
 
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 
@@ -57,15 +58,9 @@ class Records:
 
     def write(self, record: Record) -> None:
         """Keep a record in place of an older one of the same config."""
-        write_whole(self._file(record.config), json.dumps(asdict(record), indent=1) + '\n')
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    partial.write_text(text)
-    os.replace(partial, path)
+        path = self._file(record.config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(asdict(record), indent=1) + '\n')
 
 
 def as_markdown(records: Sequence[Record]) -> str:
@@ -105,6 +100,6 @@ def summary(records: Sequence[Record]) -> str:
 
 def write_tables(records: Sequence[Record], folder: Path) -> None:
     """Write ``table.md`` and ``table.json``."""
-    write_whole(folder / 'table.md', as_markdown(records))
+    write_text(folder / 'table.md', as_markdown(records))
     rows = [asdict(record) for record in records]
-    write_whole(folder / 'table.json', json.dumps(rows, indent=1) + '\n')
+    write_text(folder / 'table.json', json.dumps(rows, indent=1) + '\n')

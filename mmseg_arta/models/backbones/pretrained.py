@@ -8,6 +8,7 @@ stops before its first iteration. Training from scratch on purpose is ``init_cfg
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def load_pretrained(
         unused: likewise for keys below the prefix that the module has no place for, such as a
             classifier's head. They are left out, and logged.
         adapt: brings the weights below the prefix to the module's sizes, in place; for instance
-            position embeddings to its grid.
+            position embeddings to its grid. PyTorch's metadata are their ``_metadata``.
         ways_on: what to do about a file that is missing or does not fit, for the error.
 
     Raises:
@@ -108,7 +109,7 @@ def load_pretrained(
         )
     path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
     content = _read(path, init_cfg.get('map_location', 'cpu'), name, ways_on)
-    weights = {key[len(prefix) :]: v for key, v in content.items() if key.startswith(prefix)}
+    weights = _below(prefix, content)
     if adapt is not None:
         adapt(weights)
     own = module.state_dict()
@@ -133,7 +134,10 @@ def load_pretrained(
             f'{list(own)[:_SHOWN]}, found {len(content)} such as {list(content)[:_SHOWN]}'
             f'{_other_prefix(own, content, prefix)}. {ways_on}'
         )
-    module.load_state_dict({key: weights[key] for key in shared}, strict=False)
+    fitting: Any = OrderedDict((key, weights[key]) for key in own if key in weights)
+    # What was brought to the module's sizes is what the module itself would save.
+    fitting._metadata = getattr(own, '_metadata', {})
+    module.load_state_dict(fitting, strict=False)
     for keys, what in ((kept, 'are not there: initialised without'), (left_out, 'are unused')):
         if keys:
             print_log(f'{name}: of {path}, {len(keys)} keys {what}: {keys}', logger='current')
@@ -160,6 +164,20 @@ def _read(path: str, map_location: Any, name: str, ways_on: str) -> Mapping[str,
             f'{type(weights).__name__}. {ways_on}'
         )
     return weights
+
+
+def _below(prefix: str, content: Mapping[str, Any]) -> OrderedDict[str, Any]:
+    """The weights whose keys begin with a prefix, without it, and PyTorch's metadata of them."""
+    found: Any = OrderedDict(
+        (key[len(prefix) :], value) for key, value in content.items() if key.startswith(prefix)
+    )
+    metadata = getattr(content, '_metadata', None) or {}
+    found._metadata = {
+        f'{name}.'[len(prefix) : -1]: about
+        for name, about in metadata.items()
+        if f'{name}.'.startswith(prefix)
+    }
+    return found
 
 
 def _starting(keys: Iterable[str], patterns: Sequence[str]) -> list[str]:

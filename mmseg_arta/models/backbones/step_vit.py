@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...structures import offsets_from_lengths
-from ..layers import DropPath, fit_positions, packed_self_attention, resize_positions
+from ..layers import DropPath, fit_positions, packed_self_attention, remember_grid, resize_positions
 from ..token_reduction import (
     ActiveTokens,
     HaltingPoints,
@@ -249,6 +249,7 @@ class StepViT(BaseModule):
         projection = nn.Conv2d(3, dims, patch_size, patch_size, bias=patch_bias)
         self.patch_embed = nn.ModuleDict({'projection': projection})
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dims))
+        remember_grid(self)
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         self.layers = nn.ModuleList(
             PackedViTBlock(dims, self.arch.num_heads, mlp_ratio, rate, norm_eps) for rate in rates
@@ -292,22 +293,27 @@ class StepViT(BaseModule):
 
     def _adapt(self, weights: dict[str, Tensor]) -> None:
         """Weights of a published transformer for this one, in place."""
-        self._fit_positions(weights)
+        about = getattr(weights, '_metadata', {}).get('', {})
+        self._fit_positions(weights, '', about.get('grid'))
         bias = self.patch_embed['projection'].bias
         if bias is not None:
             # Published weights of some models have none, which is one of zero.
             weights.setdefault('patch_embed.projection.bias', torch.zeros_like(bias))
 
-    def _fit_positions(self, weights: dict[str, Any], prefix: str = '') -> None:
+    def _fit_positions(
+        self, weights: dict[str, Any], prefix: str, grid: Sequence[int] | None
+    ) -> None:
         # Published models have a class token, but drop it before the first block.
         weights.pop(f'{prefix}cls_token', None)
         key = f'{prefix}pos_embed'
         if key in weights:
-            weights[key] = fit_positions(weights[key], self.grid)
+            weights[key] = fit_positions(weights[key], self.grid, grid)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        self._fit_positions(state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        self._fit_positions(state_dict, prefix, local_metadata.get('grid'))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def forward(
         self,

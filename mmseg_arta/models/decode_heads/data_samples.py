@@ -30,11 +30,16 @@ def input_size(
     Args:
         grid: ``(rows, columns)`` of the backbone's finest map.
         stride: of that map in pixels.
-        metas: of the samples; the first one's ``pad_shape`` or ``img_shape`` is taken, whichever
-            fits the map. In slide mode stock code writes the window's size into the first
-            ``img_shape``.
+        metas: of the samples; the first one counts. As in stock heads an ``img_shape`` of type
+            ``torch.Size`` is that of a window of slide mode; otherwise it is ``pad_shape``, or
+            ``img_shape`` where nothing was padded. A size that does not fit the map is passed over.
     """
-    for key in ('pad_shape', 'img_shape') if metas else ():
+    if not metas:
+        return None
+    keys = ['pad_shape', 'img_shape']
+    if isinstance(metas[0].get('img_shape'), torch.Size):
+        keys.reverse()
+    for key in keys:
         size = tuple(metas[0].get(key, ())[:2])
         if size and tuple(-(-side // stride) for side in size) == tuple(grid):
             return size

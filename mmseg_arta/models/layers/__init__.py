@@ -43,7 +43,7 @@ from .point_deform import (
     TokenPlaces,
     token_places,
 )
-from .positions import fit_positions, resize_positions, sine_position
+from .positions import fit_positions, remember_grid, resize_positions, sine_position
 from .swin_block import SwinBlock, WindowAttention
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     'layer_scale',
     'packed_self_attention',
     'pool_convs',
+    'remember_grid',
     'resize_positions',
     'sine_position',
     'split_images',

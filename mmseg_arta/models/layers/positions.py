@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .basic import to_maps, to_rows
 
@@ -46,25 +48,42 @@ def resize_positions(positions: Tensor, grid: tuple[int, int], target: tuple[int
     return to_rows(F.interpolate(maps, tuple(target), mode='bicubic', align_corners=False))
 
 
-def fit_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+def fit_positions(
+    positions: Tensor, grid: tuple[int, int], source: Sequence[int] | None = None
+) -> Tensor:
     """Positions of a checkpoint for another grid, without that of a class token.
 
     Args:
-        positions: ``(1, N, C)`` of a square grid, with or without a class token in front, or of
-            ``grid`` itself.
+        positions: ``(1, N, C)``, with or without a class token in front.
         grid: rows and columns wanted.
+        source: rows and columns of the checkpoint's grid, see :func:`remember_grid`. Where they
+            are not known, a square number of positions is a square grid, as in published models,
+            and any other that of ``grid``.
 
     Raises:
-        ValueError: if the checkpoint's grid is neither ``grid`` nor square.
+        ValueError: if the number of positions fits none of them.
     """
     count = positions.shape[1]
-    if count in (grid[0] * grid[1], grid[0] * grid[1] + 1):
-        return positions[:, -grid[0] * grid[1] :]
-    for tokens in (count, count - 1):
-        side = math.isqrt(tokens)
-        if side * side == tokens:
-            return resize_positions(positions[:, -tokens:], (side, side), grid)
+    squares = [(side, side) for side in (math.isqrt(count), math.isqrt(count - 1))]
+    for rows, columns in [*squares, grid] if source is None else [source]:
+        if rows * columns in (count, count - 1):
+            own = positions[:, -rows * columns :]
+            return resize_positions(own, (rows, columns), grid)
+    expected = f'{grid[0]}x{grid[1]} or a square grid'
+    if source is not None:
+        expected = f'{source[0]}x{source[1]}, which the checkpoint says they are'
     raise ValueError(
-        f'pos_embed in the checkpoint has {count} positions: expected {grid[0]}x{grid[1]} or a '
-        'square grid, with or without a class token'
+        f'the checkpoint has {count} positions: expected {expected}, with or without a class token'
     )
+
+
+def remember_grid(module: nn.Module) -> None:
+    """Have a module's ``state_dict`` say the grid of its positions, ``module.grid``.
+
+    It stands in the metadata, beside PyTorch's version numbers, and needs no key of its own.
+    """
+
+    def hook(module: Any, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
+        metadata['grid'] = list(module.grid)
+
+    module._register_state_dict_hook(hook)

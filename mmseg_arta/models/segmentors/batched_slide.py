@@ -52,7 +52,8 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
             (slice(y, y + size[0]), slice(x, x + size[1]))
             for y, x in slide_corners((height, width), crop, tuple(self.test_cfg.stride))
         ]
-        metas = [dict(meta, img_shape=size) for meta in batch_img_metas]
+        # By this type heads know the size of a window from that of a padded image.
+        metas = [dict(meta, img_shape=torch.Size(size)) for meta in batch_img_metas]
         total = inputs.new_zeros((batch, self.out_channels, height, width), device=device)
         count = inputs.new_zeros((1, 1, height, width), device=device)
         for first in range(0, len(windows), at_once):

@@ -15,6 +15,7 @@ from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
 from ..data_samples import check_label_size, input_size, stack_labels
+from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
 
 #: Class logits ``(B, Q, K)`` and mask logits ``(T, Q)`` of a prediction.
 Prediction = tuple[Tensor, Tensor]
@@ -39,6 +40,7 @@ class ATMBase(BaseModule):
         ignore_index: label of ignored pixels.
         align_corners: as stock heads have it; masks are resized without.
         init_cfg: as in every mmengine module.
+        out_channels: 1 for two classes in one channel, as in stock heads: the second one's share.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ATMBase(BaseModule):
         ignore_index: int,
         align_corners: bool,
         init_cfg: Mapping[str, Any] | None,
+        out_channels: int | None,
     ) -> None:
         super().__init__(init_cfg)
         name = type(self).__name__
@@ -61,11 +64,11 @@ class ATMBase(BaseModule):
         if align_corners:
             raise ValueError(f'{name}.align_corners: only False is supported')
         self.in_channels, self.channels = in_channels, channels
-        self.num_classes = self.out_channels = num_classes
+        self.num_classes = num_classes
+        self.out_channels = check_out_channels(name, num_classes, out_channels)
         self.classes, self.patch_size, self.stages = classes, patch_size, stages
         self.ignore_index, self.align_corners = ignore_index, align_corners
-        # Stock post-processing reads it, and uses it for a single output channel only.
-        self.threshold = None
+        self.threshold = SCORE_THRESHOLD
         self.criterion = ATMLoss(
             num_classes, classes=classes, ignore_index=ignore_index, **(loss or {})
         )
@@ -136,8 +139,8 @@ class ATMBase(BaseModule):
 
         Args:
             inputs: as in :meth:`forward`.
-            batch_img_metas: the first one's ``pad_shape`` or ``img_shape``, whichever fits the
-                maps, is the images' size behind maps; tokens know it themselves.
+            batch_img_metas: the first one tells the images' size behind maps, as it tells stock
+                heads; tokens know it themselves.
             test_cfg: unused.
         """
         size = None
@@ -148,8 +151,10 @@ class ATMBase(BaseModule):
         masks = self.probabilities(tokens.layout.to_cells(mask_logits), tokens.layout)
         share = class_logits.softmax(-1)
         if self.classes == 'presence':
-            return share[:, :, :1, None] * masks
-        return torch.einsum('bqc,bqhw->bchw', share[..., :-1], masks)
+            scores = share[:, :, :1, None] * masks
+        else:
+            scores = torch.einsum('bqc,bqhw->bchw', share[..., :-1], masks)
+        return to_channels(scores, self.out_channels)
 
     def probabilities(self, cells: Tensor, layout: TokenLayout) -> Tensor:
         """Mask probabilities ``(B, Q, H, W)`` from logits ``(B, Q, rows, columns)`` at patches."""

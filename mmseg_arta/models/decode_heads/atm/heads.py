@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ...layers import resize_positions
+from ...layers import fit_positions, remember_grid, resize_positions
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout, join_masks
 from .base import ATMBase, Prediction, upsample
 from .decoder import ATMDecoder, TokenDecoder
@@ -29,7 +29,7 @@ class ATMHead(ATMBase):
 
     Args:
         in_channels, channels, num_classes, classes, patch_size, loss, ignore_index,
-        align_corners, init_cfg: see :class:`~.base.ATMBase`.
+        align_corners, init_cfg, out_channels: see :class:`~.base.ATMBase`.
         num_stages: stages used, the deepest ones last in the backbone's output.
         num_layers: decoder layers per stage.
         num_heads: attention heads.
@@ -56,6 +56,7 @@ class ATMHead(ATMBase):
         ignore_index: int = 255,
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__(
             in_channels,
@@ -68,6 +69,7 @@ class ATMHead(ATMBase):
             ignore_index,
             align_corners,
             init_cfg,
+            out_channels,
         )
         self.weigh_areas = weigh_areas
         # Deepest stage first.
@@ -107,7 +109,7 @@ class ShrunkATMHead(ATMBase):
 
     Args:
         in_channels, channels, num_classes, patch_size, loss, ignore_index, align_corners,
-        init_cfg: see :class:`~.base.ATMBase`.
+        init_cfg, out_channels: see :class:`~.base.ATMBase`.
         grid: rows and columns of learned tokens, the training crop's patches; resized
             bicubically for others.
         num_stages: stages attended to, in the backbone's order.
@@ -131,6 +133,7 @@ class ShrunkATMHead(ATMBase):
         ignore_index: int = 255,
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__(
             in_channels,
@@ -143,6 +146,7 @@ class ShrunkATMHead(ATMBase):
             ignore_index,
             align_corners,
             init_cfg,
+            out_channels,
         )
         self.grid = (grid[0], grid[1])
         self.input_proj = nn.ModuleList(
@@ -153,9 +157,19 @@ class ShrunkATMHead(ATMBase):
             TokenDecoder(num_layers, channels, num_heads, dropout) for _ in range(num_stages)
         )
         self.token_queries = nn.Embedding(self.grid[0] * self.grid[1], channels)
+        remember_grid(self)
         self.decoder = ATMDecoder(num_layers, channels, num_heads, True, dropout)
         self.queries = nn.Embedding(num_classes, channels)
         self.class_embed = nn.Linear(channels, self.class_outputs)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        key = f'{prefix}token_queries.weight'
+        if key in state_dict:
+            source = local_metadata.get('grid')
+            state_dict[key] = fit_positions(state_dict[key][None], self.grid, source)[0]
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def predictions(self, tokens: ReducedTokens) -> list[Prediction]:
         """One per layer of the class queries, see :class:`~.base.ATMBase`.
@@ -244,7 +258,7 @@ class HaltingATMHead(ATMBase):
 
     Args:
         in_channels, channels, num_classes, patch_size, loss, ignore_index, align_corners,
-        init_cfg: see :class:`~.base.ATMBase`.
+        init_cfg, out_channels: see :class:`~.base.ATMBase`.
         num_layers, num_heads, self_attention, dropout, weigh_areas: see
             :class:`ATMTokenClassifier`; STEP's baseline has no self-attention.
     """
@@ -264,6 +278,7 @@ class HaltingATMHead(ATMBase):
         ignore_index: int = 255,
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__(
             in_channels,
@@ -276,6 +291,7 @@ class HaltingATMHead(ATMBase):
             ignore_index,
             align_corners,
             init_cfg,
+            out_channels,
         )
         self.classifier = ATMTokenClassifier(
             in_channels,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,13 +14,12 @@ from ....ops import class_scores
 from ....structures import MixedTokens, TokenMaps, TokenSet
 from ...losses import SetCriterion
 from ..data_samples import check_label_size, input_size, stack_labels
+from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
 from .grid_pixel_decoder import GridPixelDecoder
 from .point_pixel_decoder import PointPixelDecoder
 from .positions import Normalize
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
-#: Score from which on a pixel is of the class, if there is but one.
-_ONE_CLASS_SCORE = 0.5
 _PIXEL_DECODERS = {'point': PointPixelDecoder, 'grid': GridPixelDecoder}
 
 
@@ -51,6 +49,7 @@ class SparseMask2FormerHead(BaseModule):
         ignore_index: label of ignored pixels.
         align_corners: as stock heads have it; masks are resized without.
         init_cfg: as in every mmengine module.
+        out_channels: 1 for two classes in one channel, as in stock heads: the second one's share.
 
     Raises:
         ValueError: if options do not fit together.
@@ -71,6 +70,7 @@ class SparseMask2FormerHead(BaseModule):
         ignore_index: int = 255,
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__(init_cfg)
         if len(patch_sizes) != len(in_channels):
@@ -81,11 +81,11 @@ class SparseMask2FormerHead(BaseModule):
         if align_corners:
             raise ValueError('SparseMask2FormerHead.align_corners: only False is supported')
         self.in_channels, self.patch_sizes = tuple(in_channels), tuple(patch_sizes)
-        self.num_classes = self.out_channels = num_classes
+        self.num_classes = num_classes
+        self.out_channels = check_out_channels('SparseMask2FormerHead', num_classes, out_channels)
         self.ignore_index = ignore_index
         self.align_corners = align_corners
-        # Stock post-processing compares the sigmoid of a single class's score with it.
-        self.threshold = 1 / (1 + math.exp(-_ONE_CLASS_SCORE))
+        self.threshold = SCORE_THRESHOLD
         options: dict[str, Any] = {}
         if isinstance(pixel_decoder, str):
             options['type'] = pixel_decoder
@@ -169,8 +169,8 @@ class SparseMask2FormerHead(BaseModule):
 
         Args:
             inputs: ``MixedTokens``, or dense maps.
-            batch_img_metas: the first one's ``pad_shape`` or ``img_shape``, whichever fits the
-                maps, is the images' size behind dense maps; tokens know it themselves.
+            batch_img_metas: the first one tells the images' size behind dense maps, as it tells
+                stock heads; tokens know it themselves.
             test_cfg: unused.
         """
         size = None
@@ -181,7 +181,8 @@ class SparseMask2FormerHead(BaseModule):
         classes = queries.class_logits[-1].float().softmax(-1)[..., :-1]
         # Sums over queries, and over windows afterwards, need more digits than half precision has.
         masks = self._maps(queries, -1, tokens).float()
-        return class_scores(classes, masks, tokens.levels[-1].patch_size, tokens.image_size)
+        scores = class_scores(classes, masks, tokens.levels[-1].patch_size, tokens.image_size)
+        return to_channels(scores, self.out_channels)
 
     def _tokens(
         self, inputs: MixedTokens | Sequence[Tensor], image_size: Sequence[int] | None = None

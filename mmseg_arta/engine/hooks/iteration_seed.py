@@ -6,20 +6,21 @@ what a run has drawn before changes what it draws next.
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from ...datasets.draws import seed_all
 
 # What is seeded; part of the seed, so that no two of them draw the same numbers.
 _EPOCH, _TRAIN, _VAL, _TEST = range(4)
 
 
+@HOOKS.register_module()
 class IterationSeedHook(Hook):
     """Seed Python, NumPy and PyTorch before every epoch and iteration.
 
@@ -27,7 +28,8 @@ class IterationSeedHook(Hook):
     allocates other tokens, drops other paths and mixes other images than one that ran through.
     Here all of these follow from the run's seed, the process and the iteration.
 
-    Data loaders take part if they start their workers anew in every epoch
+    In runs of iterations, pipelines take part by ``SeedByDraw`` behind ``NumberedInfiniteSampler``.
+    In runs of epochs, data loaders take part if they start their workers anew in every epoch
     (``persistent_workers=False``) and leave their seeds alone (``worker_init_fn=dict(
     type='keep_worker_seeds')``): PyTorch derives these from the generator that this hook seeds
     before the epoch. Without workers the hook alone is enough.
@@ -50,14 +52,6 @@ class IterationSeedHook(Hook):
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the allocation of tokens."""
         seed_all(runner.seed, _TEST, get_rank(), batch_idx)
-
-
-def seed_all(*numbers: int) -> None:
-    """Seed Python's, NumPy's and PyTorch's generators, of all devices, from several numbers."""
-    for_python, for_numpy, for_torch = np.random.SeedSequence(numbers).generate_state(3)
-    random.seed(int(for_python))
-    np.random.seed(int(for_numpy))
-    torch.manual_seed(int(for_torch))
 
 
 @FUNCTIONS.register_module()

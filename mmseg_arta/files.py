@@ -1,4 +1,4 @@
-"""Results as files, written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_writable(option: str, path: str | Path) -> None:
 def replaced(path: str | Path) -> Generator[Path]:
     """A temporary file with the same suffix that takes the place of ``path`` on leaving.
 
-    After an exception ``path`` is what it was.
+    After an exception ``path`` is what it was, and if the process ends meanwhile as well.
 
     Raises:
         OSError: if the file cannot be written.
@@ -41,7 +41,7 @@ def replaced(path: str | Path) -> Generator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        # mkstemp makes private files; results are as public as any other.
+        # mkstemp makes private files; this one is as public as any other.
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
@@ -58,6 +58,14 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, result: Mapping[str, Any]) -> None:
     """Write a result; see :func:`replaced`."""
     write_text(path, json.dumps(result, indent=2) + '\n')
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes, which are on the disk before the name is theirs; see :func:`replaced`."""
+    with replaced(path) as part, open(part, 'wb') as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _umask() -> int:
