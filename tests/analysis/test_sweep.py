@@ -87,8 +87,8 @@ def test_options_make_every_size_small_by_one_factor(tmp_path):
     found = overrides(subject, tmp_path)
     pipeline = 'train_dataloader.dataset.pipeline'
     assert found['model.data_preprocessor.size'] == (128, 256)
-    assert found[f'{pipeline}.4.crop_size'] == (128, 256)
-    assert found[f'{pipeline}.3.max_size'] == 1024 and found[f'{pipeline}.3.scales'][-1] == 512
+    assert found[f'{pipeline}.5.crop_size'] == (128, 256)
+    assert found[f'{pipeline}.4.max_size'] == 1024 and found[f'{pipeline}.4.scales'][-1] == 512
     assert found['test_dataloader.dataset.pipeline.1.scale'] == (512, 256)
     assert found['model.backbone.init_cfg'] is None
     assert found['test_dataloader.dataset.data_root'] == str(tmp_path)
