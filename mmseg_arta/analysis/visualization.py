@@ -342,12 +342,15 @@ def _without_labels(config: Config) -> list[Any]:
 
 def _apart(items: Sequence[Item]) -> list[Item]:
     """The same with names that differ."""
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
     found = []
     for item in items:
-        seen[item.name] = seen.get(item.name, 0) + 1
-        often = seen[item.name]
-        found.append(item if often == 1 else item._replace(name=f'{item.name}-{often}'))
+        name, often = item.name, 1
+        while name in taken:
+            often += 1
+            name = f'{item.name}-{often}'
+        taken.add(name)
+        found.append(item._replace(name=name))
     return found
 
 

@@ -80,12 +80,12 @@ def draw_scores(image: np.ndarray, scores: ScoreMap) -> tuple[np.ndarray, str]:
     values = scores.values
     known = np.isfinite(values)
     if not known.any():
-        return _grey(image, 0.4), 'none'
+        return _grey(image, 0.25).astype(np.uint8), 'none'
     # Scores are shares: whatever is predicted below 0 means 0.
     low, high = max(float(values[known].min()), 0.0), float(values[known].max())
     spread = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     heat = 255 * colormaps['inferno'](np.nan_to_num(spread))[..., :3]
-    mixed = np.where(known[..., None], 0.95 * heat + 0.05 * image, _grey(image, 0.4))
+    mixed = np.where(known[..., None], 0.95 * heat + 0.05 * image, _grey(image, 0.25))
     return mixed.astype(np.uint8), f'{low:.2g} to {max(high, low):.2g}'
 
 

@@ -126,6 +126,18 @@ def test_every_token_covers_every_boundary(tool, options, tmp_path):
         assert found['tokens']['4 px']['max'] == (384 if mode == 'whole' else 256)
 
 
+def test_stages_of_autofocusformer(tool, aff_config, tmp_path):
+    out = tmp_path / 'out'
+    assert tool.main([str(aff_config), '--images', '2', '--out', str(out)]) == 0
+    counts = [(row['kind'], row['tokens']) for row in rows_of(out / 'tokens.csv')]
+    assert counts == [('32 px', '6'), ('16 px', '24'), ('8 px', '96'), ('4 px', '384')] * 2
+    for row in rows_of(out / 'spending.csv'):
+        stage = int(row['name'].removeprefix('stage '))
+        assert row['patch_size'] == '4' and int(row['chosen']) == 384 // 4 ** (stage - 1)
+        share = float(row['covered_random']) / int(row['boundary'])
+        assert share == pytest.approx(0.25 ** (stage - 1))
+
+
 def test_models_without_tokens_are_judged_near_boundaries(tool, options, tmp_path, capsys):
     name = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
     out = tmp_path / 'out'

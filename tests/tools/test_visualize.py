@@ -67,12 +67,14 @@ def test_a_file_per_image_and_a_sheet(tool, options, titles, tmp_path, capsys):
         assert 6 * 320 < sheet.width < 6 * 340 and 2 * 210 < sheet.height < 2 * 300
 
 
-def test_a_folder_without_ground_truth(tool, options, titles, toy_camvid, tmp_path):
+def test_images_of_folders_without_ground_truth(tool, options, titles, toy_camvid, image, tmp_path):
     out = tmp_path / 'out'
-    folder = toy_camvid / 'images'
-    assert tool.main([NANO, str(folder), '--allocation', 'full', '--out', str(out), *options]) == 0
-    assert len(titles) == 4 and len(list(out.iterdir())) == 5
-    assert all(name.startswith(('train_', 'val_')) for name in titles)
+    # An image by itself, and again in its folder.
+    sources = [str(image), str(toy_camvid / 'images'), str(image.parent)]
+    arguments = [NANO, *sources, '--allocation', 'full', '--images', '6', '--out', str(out)]
+    assert tool.main([*arguments, *options]) == 0
+    assert len(titles) == 6 and len(list(out.iterdir())) == 7
+    assert {'toy_val_000000.png', 'val_toy_val_000000.png', 'toy_val_000001.png'} <= set(titles)
     for rows in titles.values():
         assert keys(rows)[0] == ['image', 'prediction'] and 'boundary' not in keys(rows)[1]
 
