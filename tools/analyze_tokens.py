@@ -1,11 +1,13 @@
-"""What merging and halting do to the images of a config's test set (STEP, CTS, DToP).
+"""What models do with their tokens on a config's test set, and how good they are near boundaries.
 
-Tokens per superpatch size and tokens halted at every head, mean, largest and smallest (STEP's
-tables 2 and 7), with the cost of every image as executed:
+Tokens of every image by size, the class boundary that each round's choice covers, and what it
+spends away from it, against random and against the best choice of equally many; for plain
+transformers patches merged and tokens halted (STEP's tables 2 and 7); mIoU in bands around class
+boundaries and boundary IoU:
 
-    python tools/analyze_tokens.py CONFIG --checkpoint FILE --images 100 --pictures tokens
+    python tools/analyze_tokens.py CONFIG --checkpoint FILE --images 100 --out tokens
 
-Thresholds per group size, 2x2 first, or for some sizes only (table 1, figure 4):
+Thresholds per group size, 2x2 first, or for some sizes only (STEP table 1, figure 4):
 
     python tools/analyze_tokens.py CONFIG --checkpoint FILE --evaluate \\
         --thresholds 0.6,0.8,0.9,0.9 --thresholds 0.4,0.9,0.9,0.9 --thresholds 2:0.4
@@ -15,55 +17,57 @@ its checkpoint in turn), and cost and time of every layer (figures 9 and 10):
 
     python tools/analyze_tokens.py CONFIG --halt-after 8,16 --halt-after 18
     python tools/analyze_tokens.py CONFIG --checkpoint FILE --per-layer --images 1
+
+tools/visualize.py draws the tokens.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import cv2
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
-from mmseg.registry import DATASETS
 from torch import nn
 
 import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.benchmark.subjects import check_codebase, parse_thresholds
+from mmseg_arta.analysis.boundary_quality import BOUNDARY_RATIO
+from mmseg_arta.analysis.devices import check_device
+from mmseg_arta.analysis.files import check_writable, write_json
+from mmseg_arta.analysis.flops.count import MODES, check_allocation, forced_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
-from mmseg_arta.analysis.token_pictures import token_picture
-from mmseg_arta.analysis.tokens import (
-    Analysis,
-    analyze,
-    halting_table,
-    layer_costs,
-    merging_table,
-    render,
-    set_thresholds,
-)
+from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
+from mmseg_arta.analysis.layer_costs import layer_costs
+from mmseg_arta.analysis.passes import window_by_window
+from mmseg_arta.analysis.token_report import draw_plots, render, summary, write_csv
+from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
+from mmseg_arta.analysis.visualization import sample_of
 
-GROUP_SIZES = (2, 4, 8, 16)
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'analyze_tokens: error: {message}\n')
 
 
 def thresholds(text: str) -> dict[int, float]:
     """'0.6,0.8' or '2:0.6,8:0.9' to thresholds by group size."""
     try:
-        values = {}
-        for size, item in zip(GROUP_SIZES, text.split(','), strict=False):
-            name, _, value = item.rpartition(':')
-            values[int(name) if name else size] = float(value)
+        return parse_thresholds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', found {text!r}"
         ) from None
-    return values
 
 
 def blocks(text: str) -> tuple[int, ...]:
@@ -77,31 +81,63 @@ def blocks(text: str) -> tuple[int, ...]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('config', metavar='CONFIG', help='path or name of a config')
+    add('--checkpoint', metavar='FILE', help='weights of the model; random ones without')
+    add('--images', type=int, metavar='N', help='of the test set, spread evenly; default: all')
+    add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
+    add(
+        '--mode',
+        choices=MODES,
+        default='config',
+        help='whole: the image at once; slide: in windows; config: as test_cfg says (default)',
     )
-    parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
-    parser.add_argument('--checkpoint', metavar='FILE', help='weights of the model')
-    parser.add_argument('--images', type=int, metavar='N', help='of the test set; default: all')
-    parser.add_argument('--device', default='cpu', help="'cpu' (default) or 'cuda'")
-    parser.add_argument('--thresholds', type=thresholds, action='append', help='see above')
-    parser.add_argument('--halt-after', type=blocks, action='append', help='see above')
-    parser.add_argument('--evaluate', action='store_true', help="run the config's evaluator too")
-    parser.add_argument('--per-layer', action='store_true', help='cost and time of every layer')
-    parser.add_argument('--repeat', type=int, default=3, help='timed passes of --per-layer')
-    parser.add_argument('--pictures', type=Path, metavar='DIR', help='draw every image')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result too')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-    args = parser.parse_args(argv)
-    if args.images is not None and args.images < 1:
-        parser.error(f'--images must be at least 1, found {args.images}')
-    return args
+    add(
+        '--allocation',
+        default='model',
+        metavar='NAME',
+        help='who gets finer tokens: full, caps, a share such as 0.3, or model (default)',
+    )
+    add(
+        '--boundary-ratio',
+        type=float,
+        default=BOUNDARY_RATIO,
+        metavar='X',
+        help="width of boundary IoU's regions, of the image's diagonal (default: %(default)s)",
+    )
+    add('--thresholds', type=thresholds, action='append', metavar='X,X', help='see above')
+    add('--halt-after', type=blocks, action='append', metavar='N,N', help='see above')
+    add('--evaluate', action='store_true', help="run the config's evaluator too")
+    add('--per-layer', action='store_true', help='cost and time of every layer instead')
+    add('--repeat', type=int, default=3, metavar='N', help='timed passes of --per-layer')
+    add('--out', type=Path, metavar='DIR', help='write CSV files and plots there')
+    add('--json', type=Path, metavar='FILE', help='write means as JSON')
+    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be known before anything is built."""
+    check_device(args.device)
+    check_allocation(args.allocation)
+    for name in ('images', 'repeat'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ValueError(f'--{name} must be at least 1, found {value}')
+    if not 0 < args.boundary_ratio < 1:
+        raise ValueError(f'--boundary-ratio must be between 0 and 1, found {args.boundary_ratio:g}')
+    if args.json:
+        check_writable('--json', args.json)
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise NotADirectoryError(f'--out {args.out} is no folder')
 
 
 def variants(args: argparse.Namespace) -> Iterator[tuple[str, Config, nn.Module]]:
     """Every model to analyse: its label, config and itself."""
     for after in args.halt_after or [None]:
         config = load_config(args.config, args.cfg_options)
+        check_codebase(args.config, config)
         label = ''
         if after is not None:
             halting = config.model.backbone.get('halting')
@@ -114,74 +150,85 @@ def variants(args: argparse.Namespace) -> Iterator[tuple[str, Config, nn.Module]
             if chosen is not None:
                 set_thresholds(model, chosen)
             text = '' if chosen is None else f'thresholds {chosen}'
-            yield (label + text).strip() or 'as configured', config, model
+            yield (label + text).strip() or short_name(args.config), config, model
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Analyse, print, and return the results by label."""
+def short_name(config: str) -> str:
+    """Backbone and head of a config's name."""
+    return ' '.join(Path(config.rpartition('::')[2]).stem.split('_')[:2])
+
+
+def show_progress(total: int, done: int) -> None:
+    if sys.stderr.isatty():
+        end = '\n' if done == total else ''
+        print(f'\r{done}/{total} images', end=end, file=sys.stderr, flush=True)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyse, print and write."""
+    check(args)
     MMLogger.get_current_instance().setLevel('ERROR')
-    results = {}
+    results: dict[str, Any] = {}
+    analyses: dict[str, Analysis] = {}
+    classes: Sequence[str] = ()
     for label, config, model in variants(args):
-        data = DATASETS.build(config.test_dataloader.dataset)
-        images = min(args.images or len(data), len(data))
-        samples = [data[number * len(data) // images] for number in range(images)]
-        evaluator = None
-        if args.evaluate:
-            evaluator = Evaluator(config.test_evaluator)
-            evaluator.dataset_meta = data.metainfo
+        data = validation_set(config, 'test_dataloader')
+        classes = data.metainfo['classes']
+        numbers = spread_numbers(args.images or len(data), len(data))
+        if args.checkpoint is None:
+            print('analyze_tokens: random weights: only costs mean something', file=sys.stderr)
         print(f'# {label}')
-        if args.per_layer:
-            batch = pseudo_collate(samples[:1])
-            with torch.no_grad():
-                costs = layer_costs(model, lambda m=model, b=batch: m.test_step(b), args.repeat)
-            for cost in costs:
-                print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{cost.ms:10.1f} ms')
-            results[label] = dict(layers=[asdict(cost) for cost in costs])
-            continue
-        draw = None
-        if args.pictures:
-            args.pictures.mkdir(parents=True, exist_ok=True)
-            draw = painter(args.pictures, model, data.metainfo['palette'], len(results))
-        analysis = analyze(model, samples, evaluator, draw)
-        after = model.backbone.halting.after if model.backbone.halting is not None else ()
-        print(render(analysis.uses, analysis.gmacs, after))
-        for name, value in analysis.metrics.items():
-            print(f'{name}: {value:.2f}')
-        results[label] = summary(analysis)
-    return results
+        with (
+            window_by_window(model, args.mode),
+            forced_allocation(model, args.allocation),
+        ):
+            if args.per_layer:
+                results[label] = dict(layers=per_layer(model, sample_of(data, 0), args.repeat))
+                continue
+            evaluator = None
+            if args.evaluate:
+                evaluator = Evaluator(config.test_evaluator)
+                evaluator.dataset_meta = data.metainfo
+            analyses[label] = analyze(
+                model,
+                (sample_of(data, number) for number in numbers),
+                len(classes),
+                evaluator,
+                args.boundary_ratio,
+                partial(show_progress, len(numbers)),
+            )
+        print(render(analyses[label]), flush=True)
+        results[label] = summary(analyses[label])
+    if args.out and analyses:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for path in (
+            *write_csv(analyses, classes, args.out),
+            *draw_plots(analyses, classes, args.out),
+        ):
+            print(path)
+    if args.json:
+        write_json(args.json, results)
 
 
-def painter(folder: Path, model: nn.Module, palette: Any, variant: int) -> Any:
-    """What draws one file per image, or per window of it."""
-    drawn: dict[int, int] = {}
-
-    def draw(number: int, image: Any, tokens: Any) -> None:
-        window = drawn[number] = drawn.get(number, -1) + 1
-        name = folder / f'{variant}_{number:05d}_{window:03d}.png'
-        cv2.imwrite(str(name), token_picture(model, image, tokens, palette))
-
-    return draw
-
-
-def summary(analysis: Analysis) -> dict[str, Any]:
-    """Plain numbers."""
-    return dict(
-        superpatches={size: asdict(row) for size, row in merging_table(analysis.uses).items()},
-        halted=[asdict(row) for row in halting_table(analysis.uses)],
-        gmacs=sum(analysis.gmacs) / len(analysis.gmacs),
-        metrics={name: float(value) for name, value in analysis.metrics.items()},
-    )
+def per_layer(model: nn.Module, sample: Any, repeat: int) -> list[dict[str, Any]]:
+    """Cost of every layer on an image, printed."""
+    batch = pseudo_collate([sample])
+    with torch.no_grad():
+        costs = layer_costs(model, lambda: model.test_step(batch), repeat)
+    for cost in costs:
+        print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{cost.ms:10.1f} ms')
+    return [asdict(cost) for cost in costs]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        results = run(args)
-        if args.json:
-            args.json.write_text(json.dumps(results, indent=2) + '\n')
-    except (OSError, TypeError, ValueError) as error:
+        run(args)
+    except (OSError, ValueError) as error:
         print(f'analyze_tokens: error: {error}', file=sys.stderr)
-        return 1
+        return 2
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

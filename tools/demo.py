@@ -103,7 +103,7 @@ def main() -> None:
     pictures = sorted(test_dir.glob('token_pictures/test/*.png'))
     if not pictures:
         sys.exit(f'demo: no picture was written below {test_dir}')
-    print('\nimage | ground truth | allocated tokens per round | prediction:')
+    print('\nimage, ground truth, prediction, errors; scores of each round; tokens of each round:')
     for picture in pictures:
         print(f'  {picture}')
 

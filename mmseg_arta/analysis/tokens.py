@@ -1,32 +1,31 @@
-"""What token reduction does to images: superpatches per size, halted tokens, cost per layer.
+"""What models with tokens of their own do to images: how many tokens, where, at which cost.
 
-:func:`analyze` gathers, :func:`merging_table`, :func:`halting_table` and :func:`render` are STEP's
-tables 2 and 7, :func:`layer_costs` its figures 9 and 10.
+:func:`analyze` gathers; :func:`merging_table` and :func:`halting_table` are STEP's tables 2 and 7.
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
-from torch import Tensor, nn
 
+from ..engine.coverage import labels_of_input
+from ..engine.token_view import chosen_patches
+from ..engine.windows import Window
 from ..models.token_reduction import ReducedTokens, ThresholdMerging
+from ..ops import boundary_map
+from ..structures import MixedTokens
+from .boundary_quality import BOUNDARY_RATIO, BoundaryQuality
 from .flops.counter import OperatorCounter
-
-#: Called with the number of the image, the backbone's input and its tokens.
-Picture = Callable[[int, Tensor, ReducedTokens], None]
-
-# The modules that count as one layer each.
-_LAYER = re.compile(r'(backbone\.(layers\.\d+|halting\.heads\.\d+|policy_net)|decode_head)(\.|$)')
+from .passes import PassWatch, windows_of_passes
+from .token_spending import Spending
 
 
 @dataclass(frozen=True)
@@ -62,41 +61,21 @@ class TokenUse:
         )
 
 
-class TokenWatch:
-    """Keeps what a backbone is given and returns.
+@dataclass(frozen=True)
+class ImageTokens:
+    """Tokens of one image, or of one window of it in slide inference.
 
     Attributes:
-        seen: pairs of input images ``(B, 3, H, W)`` and their tokens, in order.
+        image: its name.
+        window: its number, 0 for the whole image.
+        counts: by kind, such as '16 px', '2x2 patches' or 'halted after block 8'.
+        spendings: of every round; empty without ground truth.
     """
 
-    def __init__(self) -> None:
-        self.seen: list[tuple[Tensor, ReducedTokens]] = []
-
-    @contextmanager
-    def on(self, model: BaseModel) -> Generator[TokenWatch]:
-        """Within this context the backbone of a segmentor is watched.
-
-        Raises:
-            TypeError: if it returns something else than ``ReducedTokens``.
-        """
-        handle = model.backbone.register_forward_hook(self._keep)
-        try:
-            yield self
-        finally:
-            handle.remove()
-
-    def _keep(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if not isinstance(output, ReducedTokens):
-            raise TypeError(
-                f'token analysis needs a StepViT that hands out tokens, {type(module).__name__} '
-                f'returned {type(output).__name__}'
-            )
-        self.seen.append((args[0], output))
-
-    def take(self) -> list[tuple[Tensor, ReducedTokens]]:
-        """What was seen since the last call."""
-        taken, self.seen = self.seen, []
-        return taken
+    image: str
+    window: int
+    counts: dict[str, int]
+    spendings: tuple[Spending, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,52 +83,117 @@ class Analysis:
     """Outcome of :func:`analyze`.
 
     Attributes:
-        uses: tokens of every image; of every window in slide inference.
         gmacs: 10^9 multiply-accumulates of every image as executed, post-processing included.
+        images: tokens of every image or window; empty for models without tokens of their own.
+        uses: tokens of every image or window of a plain transformer.
         metrics: of the evaluator, if one was given.
+        quality: of the predictions near boundaries; None without ground truth.
     """
 
-    uses: tuple[TokenUse, ...]
     gmacs: tuple[float, ...]
-    metrics: dict[str, float]
+    images: tuple[ImageTokens, ...] = ()
+    uses: tuple[TokenUse, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    quality: BoundaryQuality | None = None
 
 
 @torch.no_grad()
 def analyze(
     model: BaseModel,
     samples: Iterable[Mapping[str, Any]],
+    classes: int,
     evaluator: Any | None = None,
-    picture: Picture | None = None,
+    boundary_ratio: float = BOUNDARY_RATIO,
+    progress: Callable[[int], None] | None = None,
 ) -> Analysis:
     """Test images one by one, counting tokens and operations.
 
     Args:
-        model: a segmentor in eval mode with a :class:`~mmseg_arta.models.StepViT`.
+        model: a segmentor in eval mode.
         samples: of a test data set, in its order.
+        classes: of the data set.
         evaluator: of mmengine; judges the predictions.
-        picture: draws.
+        boundary_ratio: see :class:`~mmseg_arta.analysis.boundary_quality.BoundaryQuality`.
+        progress: told after every image how many are done.
 
     Raises:
-        ValueError: if there are no samples.
+        ValueError: if there are no samples, or the windows of an image are not known.
     """
+    images: list[ImageTokens] = []
     uses: list[TokenUse] = []
-    gmacs = []
-    with TokenWatch().on(model) as watch:
-        for number, sample in enumerate(samples):
+    gmacs: list[float] = []
+    quality = BoundaryQuality(classes, ratio=boundary_ratio)
+    judged = False
+    after = getattr(getattr(model.backbone, 'halting', None), 'after', ())
+    with PassWatch().on(model) as watch:
+        for sample in samples:
             batch = pseudo_collate([sample])
             with OperatorCounter(model) as counter:
                 predictions = model.test_step(batch)
             gmacs.append(sum(counter.operators.values()) / 1e9)
-            for image, tokens in watch.take():
-                uses.extend(TokenUse.of(tokens))
-                if picture is not None:
-                    picture(number, image, tokens)
+            result, passes = predictions[0], watch.take()
+            windows = windows_of_passes(passes, predictions, model.test_cfg)
+            if windows is None and any(one.tokens is not None for one in passes):
+                raise ValueError(f'the windows of {len(passes)} passes over an image are not known')
+            images += image_tokens(result, windows or [], after)
+            for window in windows or []:
+                if isinstance(window.tokens, ReducedTokens):
+                    uses.extend(TokenUse.of(window.tokens))
+            if 'gt_sem_seg' in result:
+                judged = True
+                quality.add(*(_labels(result, name) for name in ('pred_sem_seg', 'gt_sem_seg')))
             if evaluator is not None:
                 evaluator.process(data_samples=predictions, data_batch=batch)
+            if progress is not None:
+                progress(len(gmacs))
     if not gmacs:
         raise ValueError('there are no images to analyse')
     metrics = {} if evaluator is None else evaluator.evaluate(len(gmacs))
-    return Analysis(tuple(uses), tuple(gmacs), dict(metrics))
+    return Analysis(
+        tuple(gmacs), tuple(images), tuple(uses), dict(metrics), quality if judged else None
+    )
+
+
+def image_tokens(
+    sample: Any, windows: Sequence[Window], after: Sequence[int] = ()
+) -> list[ImageTokens]:
+    """Tokens of an image's windows, and with ground truth where they were spent.
+
+    Args:
+        sample: the result for the image.
+        windows: what the passes over it saw.
+        after: blocks before every halting point.
+    """
+    name = Path(str(sample.metainfo.get('img_path', ''))).stem
+    edges = boundary_map(labels_of_input([sample]))[0] if 'gt_sem_seg' in sample else None
+    found = []
+    for number, (tokens, top, left) in enumerate(windows):
+        spendings: list[Spending] = []
+        if edges is not None:
+            reduced = isinstance(tokens, ReducedTokens)
+            height, width = (tokens.layout if reduced else tokens).image_size
+            part = edges[top : top + height, left : left + width]
+            # What was padded to the input has no boundary.
+            part = F.pad(part, (0, width - part.shape[1], 0, height - part.shape[0]))
+            seen = np.asarray(part.cpu())
+            spendings = [Spending.of(patches, seen) for patches in chosen_patches(tokens)]
+        found.append(ImageTokens(name, number, token_counts(tokens, after), tuple(spendings)))
+    return found
+
+
+def token_counts(tokens: MixedTokens | ReducedTokens, after: Sequence[int] = ()) -> dict[str, int]:
+    """Tokens of a single image by kind: per level, or per superpatch size and halting point."""
+    if isinstance(tokens, MixedTokens):
+        return {f'{level.patch_size} px': level.lengths[0] for level in tokens.levels}
+    (use,) = TokenUse.of(tokens)
+    counts = {f'{size}x{size} patches': count for size, count in use.superpatches.items()}
+    for number, count in enumerate(use.halted):
+        counts[f'halted after block {after[number]}'] = count
+    return counts
+
+
+def _labels(sample: Any, name: str) -> np.ndarray:
+    return sample.get(name).data.squeeze(0).cpu().numpy()
 
 
 def set_thresholds(model: BaseModel, thresholds: Mapping[int, float]) -> None:
@@ -197,94 +241,3 @@ def halting_table(uses: Sequence[TokenUse]) -> tuple[Spread, ...]:
     """Tokens halted at every halting point, over images (STEP table 7)."""
     points = max((len(use.halted) for use in uses), default=0)
     return tuple(Spread.of([use.halted[point] for use in uses]) for point in range(points))
-
-
-def render(uses: Sequence[TokenUse], gmacs: Sequence[float], after: Sequence[int] = ()) -> str:
-    """Both tables, the reduction of tokens and the cost, as text.
-
-    Args:
-        uses: of every image or window.
-        gmacs: multiply-accumulates of every test image, in units of 10^9.
-        after: blocks before every halting point.
-    """
-    columns = {f'{size}x{size}': row for size, row in merging_table(uses).items()}
-    columns['tokens'] = Spread.of([use.tokens for use in uses])
-    columns['patches/token'] = Spread.of([use.patches / max(use.tokens, 1) for use in uses])
-    for number, row in enumerate(halting_table(uses)):
-        name = f'block {after[number]}' if number < len(after) else f'point {number + 1}'
-        columns[f'halted after {name}'] = row
-    columns['GMAC per image'] = Spread.of(gmacs)
-    width = max(map(len, columns)) + 2
-    lines = [f'{"":{width}}{"mean":>10}{"max":>10}{"min":>10}']
-    for name, row in columns.items():
-        lines.append(f'{name:{width}}{row.mean:10.1f}{row.max:10.1f}{row.min:10.1f}')
-    return '\n'.join(lines)
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """A layer's share of a forward pass.
-
-    Attributes:
-        name: dotted name of the module; 'rest' for what belongs to none.
-        gmacs: 10^9 multiply-accumulates.
-        ms: milliseconds, the fastest of the repetitions; 0 for what no module runs as a whole.
-    """
-
-    name: str
-    gmacs: float
-    ms: float
-
-
-def layer_costs(model: BaseModel, run: Callable[[], Any], repeat: int = 3) -> list[LayerCost]:
-    """Cost of all layers in running order.
-
-    Args:
-        model: a segmentor.
-        run: a forward pass of it on one image.
-        repeat: passes that are timed.
-    """
-    with OperatorCounter(model) as counter:
-        run()
-    macs: Counter[str] = Counter()
-    for caller, count in counter.operators.items():
-        layer = _LAYER.match(caller.path)
-        macs[layer.group(1) if layer else 'rest'] += count
-    times = [_timed(model, run) for _ in range(repeat)]
-    order = dict.fromkeys([*(name for name in times[0] if name in macs), *macs])
-    order.pop('rest', None)
-    return [
-        LayerCost(name, macs[name] / 1e9, min(spent.get(name, 0.0) for spent in times))
-        for name in [*order, 'rest']
-    ]
-
-
-def _timed(model: BaseModel, run: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds inside every layer's forward, in the order in which they end."""
-    spent: dict[str, float] = {}
-    started: dict[str, float] = {}
-    device = next(model.parameters()).device
-
-    def now() -> float:
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
-        return 1000 * time.perf_counter()
-
-    def begin(name: str) -> Callable[..., None]:
-        return lambda *_: started.__setitem__(name, now())
-
-    def end(name: str) -> Callable[..., None]:
-        return lambda *_: spent.__setitem__(name, spent.get(name, 0.0) + now() - started[name])
-
-    handles = []
-    for name, module in model.named_modules():
-        match = _LAYER.fullmatch(name)
-        if match:
-            handles.append(module.register_forward_pre_hook(begin(name)))
-            handles.append(module.register_forward_hook(end(name)))
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return spent

@@ -6,19 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..models.segmentors.windows import slide_corners
+from ..models.token_reduction import ReducedTokens
 from ..structures import MixedTokens
+
+#: What backbones return that tell of their tokens.
+Tokens = MixedTokens | ReducedTokens
 
 
 class Window(NamedTuple):
-    """Tokens of one forward pass and the top-left corner of what it saw, in input pixels."""
+    """Tokens of one forward pass and the top-left corner of what it saw, in input pixels.
 
-    tokens: MixedTokens
+    They are :data:`Tokens`; which of the two is known to whoever chose the backbone.
+    """
+
+    tokens: Any
     top: int
     left: int
 
 
 def windows_of(
-    passes: Sequence[MixedTokens], samples: Sequence[Any], test_cfg: Mapping[str, Any] | None
+    passes: Sequence[Tokens], samples: Sequence[Any], test_cfg: Mapping[str, Any] | None
 ) -> list[Window] | None:
     """What every forward pass of a test batch saw.
 
@@ -39,6 +46,11 @@ def windows_of(
     crop = tuple(test_cfg['crop_size'])
     corners = slide_corners(size, crop, tuple(test_cfg['stride']))
     seen = tuple(min(pair) for pair in zip(size, crop, strict=True))
-    if len(corners) != len(passes) or any(tokens.image_size != seen for tokens in passes):
+    if len(corners) != len(passes) or any(_size_of(tokens) != seen for tokens in passes):
         return None
     return [Window(tokens, *corner) for tokens, corner in zip(passes, corners, strict=True)]
+
+
+def _size_of(tokens: Tokens) -> tuple[int, int]:
+    """Height and width in pixels of what a pass saw."""
+    return (tokens.layout if isinstance(tokens, ReducedTokens) else tokens).image_size

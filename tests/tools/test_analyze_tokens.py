@@ -2,55 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
-import cv2
 import pytest
 import torch
+from PIL import Image
 
 from mmseg_arta.analysis.tokens import Spread, TokenUse, halting_table, merging_table
-from mmseg_arta.datasets.toy import write_toy_dataset
 
-CONFIG = """
-custom_imports = dict(imports=['mmseg_arta'], allow_failed_imports=False)
-default_scope = 'mmseg'
-head = dict(in_channels=16, channels=8, num_classes=11, num_layers=1, num_heads=2,
-            self_attention=False)
-model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[127.5] * 3,
-                           bgr_to_rgb=True, size=(64, 64), seg_pad_val=255),
-    backbone=dict(
-        type='StepViT', arch=dict(embed_dims=16, num_layers=3, num_heads=2), img_size=64,
-        out_indices=(2,),
-        merging=dict(type='ThresholdMerging', thresholds={'2': 0.5, '4': 0.5}),
-        policy_net=dict(type='GroupPolicyNet', head=dict(group_sizes=(2, 4))),
-        halting=dict(after=(1,), head=dict(type='ATMTokenClassifier', **head),
-                     policy=dict(type='ConfidenceHalting', threshold=0.0, keep_per_class=1)),
-    ),
-    decode_head=dict(type='HaltingATMHead', **head),
-    test_cfg=dict(mode='whole'),
-)
-test_dataloader = dict(dataset=dict(
-    type='CamVidDataset', data_root='{root}',
-    data_prefix=dict(img_path='{image}', seg_map_path='{label}'),
-    pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-              dict(type='PackSegInputs')]))
-test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-"""
-
-
-@pytest.fixture
-def config(tmp_path):
-    from mmseg_arta.datasets.toy import LAYOUTS
-
-    root = tmp_path / 'camvid'
-    write_toy_dataset(str(root), 'camvid', train=1, val=2, size=(64, 96), seed=0)
-    image, label = LAYOUTS['camvid'].folders['val']
-    text = CONFIG.replace('{root}', str(root)).replace('{image}', image)
-    path = tmp_path / 'tiny.py'
-    path.write_text(text.replace('{label}', label))
-    return path
+NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 
 
 @pytest.fixture
@@ -58,11 +19,16 @@ def tool(load_tool):
     return load_tool('analyze_tokens.py')
 
 
-def test_tables_of_merging_and_halting(tool, config, tmp_path, capsys):
+@pytest.fixture
+def options(toy_camvid):
+    root, size = 'test_dataloader.dataset.data_root', 'test_dataloader.dataset.pipeline.1.scale'
+    return ['--cfg-options', f'{root}={toy_camvid}', f'{size}=(96,64)']
+
+
+def test_tables_of_merging_and_halting(tool, step_config, tmp_path, capsys):
     out = tmp_path / 'result.json'
-    pictures = tmp_path / 'pictures'
     assert tool.main(
-        [str(config), '--evaluate', '--json', str(out), '--pictures', str(pictures),
+        [str(step_config), '--evaluate', '--json', str(out),
          '--thresholds', '0.0,0.0', '--thresholds', '1,1', '--thresholds', '2:0']
     ) == 0  # fmt: skip
     printed = capsys.readouterr().out
@@ -74,15 +40,23 @@ def test_tables_of_merging_and_halting(tool, config, tmp_path, capsys):
     assert [row['mean'] for row in small['superpatches'].values()] == [0, 6]
     assert none_merge['halted'][0]['min'] >= 24 - 11
     assert all_merge['gmacs'] < small['gmacs'] < none_merge['gmacs']
-    files = sorted(pictures.glob('*.png'))
-    assert len(files) == 6
-    # Image, superpatches, one head, segmentation side by side.
-    assert cv2.imread(str(files[0])).shape == (64, 4 * 96, 3)
+    # Where patches merged, boundary lies under fewer single ones.
+    covered = [row['spending'][0]['covered'] for row in (all_merge, none_merge)]
+    assert covered[0] < covered[1] == 100
 
 
-def test_cost_of_every_layer(tool, config, tmp_path, capsys):
+def test_cost_of_every_layer(tool, step_config, tmp_path, capsys):
     out = tmp_path / 'layers.json'
-    arguments = [str(config), '--per-layer', '--repeat', '1', '--images', '1', '--json', str(out)]
+    arguments = [
+        str(step_config),
+        '--per-layer',
+        '--repeat',
+        '1',
+        '--images',
+        '1',
+        '--json',
+        str(out),
+    ]
     assert tool.main([*arguments, '--thresholds', '1,1']) == 0
     layers = next(iter(json.loads(out.read_text()).values()))['layers']
     cost = {row['name']: row['gmacs'] for row in layers}
@@ -94,25 +68,120 @@ def test_cost_of_every_layer(tool, config, tmp_path, capsys):
     assert all(row['ms'] > 0 for row in layers if row['name'].startswith('backbone.layers'))
 
 
-def test_heads_in_other_places(tool, config, tmp_path):
+def test_heads_in_other_places(tool, step_config, tmp_path):
     out = tmp_path / 'heads.json'
-    arguments = [str(config), '--halt-after', '1,2', '--halt-after', '2', '--images', '1']
+    arguments = [str(step_config), '--halt-after', '1,2', '--halt-after', '2', '--images', '1']
     assert tool.main([*arguments, '--json', str(out)]) == 0
     both, late = json.loads(out.read_text()).values()
     assert len(both['halted']) == 2 and len(late['halted']) == 1
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
+def rows_of(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_tokens_boundary_and_quality_of_every_image(tool, options, tmp_path, capsys):
+    out, result = tmp_path / 'out', tmp_path / 'result.json'
+    arguments = [NANO, '--allocation', '0.4', *options]
+    assert tool.main([*arguments, '--out', str(out), '--json', str(result)]) == 0
+    printed = capsys.readouterr().out
+    assert 'round 3, 8 px' in printed and 'boundary IoU' in printed
+    names = sorted(path.name for path in out.iterdir())
+    tables = ['classes.csv', 'spending.csv', 'tokens.csv']
+    plots = ['bands.png', 'classes.png', 'spending.png', 'tokens.png']
+    assert names == sorted(tables + plots)
+    for plot in plots:
+        with Image.open(out / plot) as image:
+            assert min(image.size) > 250
+    (found,) = json.loads(result.read_text()).values()
+    tokens = rows_of(out / 'tokens.csv')
+    images = {row['image'] for row in tokens}
+    assert len(images) == found['images'] == 3
+    # 2x3 tokens of 32 px; 40 % of them get four each, and so on.
+    counts = {row['kind']: int(row['tokens']) for row in tokens if row['image'] == min(images)}
+    assert counts == {'32 px': 6, '16 px': 8, '8 px': 12, '4 px': 16}
+    spent = rows_of(out / 'spending.csv')
+    assert [row['name'] for row in spent] == ['round 1', 'round 2', 'round 3'] * 3
+    for row in spent:
+        assert float(row['covered']) <= float(row['covered_oracle']) <= int(row['boundary'])
+        assert float(row['away_oracle']) <= float(row['away']) <= int(row['chosen'])
+    classes = rows_of(out / 'classes.csv')
+    assert len(classes) == 11 and classes[0]['class'] == 'Sky'
+    seen = [float(row['boundary IoU']) for row in classes if row['boundary IoU']]
+    assert sum(seen) / len(seen) == pytest.approx(found['boundaries']['boundary IoU'], abs=1e-3)
+
+
+def test_every_token_covers_every_boundary(tool, options, tmp_path):
+    result = tmp_path / 'result.json'
+    slide = ['model.test_cfg.crop_size=(64,64)', 'model.test_cfg.stride=(32,32)']
+    for mode, extra in (('whole', []), ('slide', slide)):
+        arguments = [NANO, '--allocation', 'full', '--mode', mode, '--images', '1', *options]
+        assert tool.main([*arguments, *extra, '--json', str(result)]) == 0
+        (found,) = json.loads(result.read_text()).values()
+        for row in found['spending']:
+            assert row['covered'] == row['covered_random'] == row['covered_oracle'] == 100
+            assert row['away'] == row['away_random'] == row['away_oracle'] < 100
+        # Windows of 64x64 on 64x96: two of them.
+        assert found['tokens']['4 px']['max'] == (384 if mode == 'whole' else 256)
+
+
+def test_stages_of_autofocusformer(tool, aff_config, tmp_path):
+    out = tmp_path / 'out'
+    assert tool.main([str(aff_config), '--images', '2', '--out', str(out)]) == 0
+    counts = [(row['kind'], row['tokens']) for row in rows_of(out / 'tokens.csv')]
+    assert counts == [('32 px', '6'), ('16 px', '24'), ('8 px', '96'), ('4 px', '384')] * 2
+    for row in rows_of(out / 'spending.csv'):
+        stage = int(row['name'].removeprefix('stage '))
+        assert row['patch_size'] == '4' and int(row['chosen']) == 384 // 4 ** (stage - 1)
+        share = float(row['covered_random']) / int(row['boundary'])
+        assert share == pytest.approx(0.25 ** (stage - 1))
+
+
+def test_models_without_tokens_are_judged_near_boundaries(tool, options, tmp_path, capsys):
+    name = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
+    out = tmp_path / 'out'
+    assert tool.main([name, '--images', '1', '--out', str(out), *options]) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ['bands.png', 'classes.csv', 'classes.png']
+    assert 'IoU within 4 px' in capsys.readouterr().out
+
+
+def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path, capsys):
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict={'backbone.strange': torch.zeros(1)}), other)
+    out = tmp_path / 'out'
+    out.mkdir()
+    missing = 'test_dataloader.dataset.data_root=nowhere'
+    cases = [
         (['--thresholds', '16:0.5'], 'group_sizes'),
-        (['--checkpoint', 'nowhere.pth'], 'nowhere.pth'),
+        (['--thresholds', 'low'], "expected numbers such as '0.6,0.8,0.9,0.9'"),
+        (['--checkpoint', 'nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
+        (['--checkpoint', str(other)], 'other.pth'),
         (['--cfg-options', 'model.backbone.halting=None', '--halt-after', '2'], 'halting'),
-    ],
-)
-def test_bad_requests(tool, config, arguments, message, capsys):
-    assert tool.main([str(config), *arguments]) == 1
-    assert message in capsys.readouterr().err
+        (['--cfg-options', missing], 'test set not found'),
+        (['--images', '0'], '--images must be at least 1, found 0'),
+        (['--allocation', 'full'], "allocation 'full' needs a model that allocates tokens"),
+        (['--allocation', 'most'], "or a share from 0 to 1, found 'most'"),
+        (['--boundary-ratio', '2'], '--boundary-ratio must be between 0 and 1, found 2'),
+        (['--device', 'tpu'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'tpu'"),
+        (['--mode', 'slide'], "mode 'slide' needs test_cfg with crop_size and stride"),
+        (['--out', str(other)], 'is no folder'),
+    ]
+    if not torch.cuda.is_available():
+        cases.append((['--device', 'cuda'], '--device cuda: PyTorch finds no CUDA device'))
+    commands = [([str(step_config), *arguments], message) for arguments, message in cases]
+    commands.append((['no-such-config'], "config 'no-such-config' is neither a file nor the name"))
+    for arguments, message in commands:
+        try:
+            status = tool.main([*arguments, '--json', str(out / 'result.json')])
+        except SystemExit as stopped:
+            status = stopped.code
+        error = capsys.readouterr().err.strip()
+        assert status == 2 and message in error, (arguments, error)
+        error = error.splitlines()[-1] if 'random weights' in error else error
+        assert error.startswith('analyze_tokens: error: ') and '\n' not in error, arguments
+        assert not list(out.iterdir()), arguments
 
 
 def test_statistics():
@@ -123,12 +192,12 @@ def test_statistics():
         Spread.of([])
 
 
-def test_flops_follow_the_tokens_of_every_image(tool, config):
+def test_flops_follow_the_tokens_of_every_image(tool, step_config):
     """The cost of a block is that of the tokens it really got."""
     from mmseg_arta.analysis.flops.counter import OperatorCounter
     from mmseg_arta.analysis.flops.load import build_model, load_config
 
-    model = build_model(load_config(str(config)))
+    model = build_model(load_config(str(step_config)))
     image = torch.randn(1, 3, 64, 64)
     found = []
     for value in (0.0, 1.0):

@@ -92,14 +92,18 @@ def store_pictures(
     return PictureStore(path, shape, count, words, label_path if labels else None)
 
 
-def image_files(folder: str) -> list[Path]:
+def image_files(folder: str, option: str = '--images') -> list[Path]:
     """The images of a folder and of those in it, by name.
+
+    Args:
+        folder: where to look.
+        option: that names it, for messages.
 
     Raises:
         OSError: if there is no such folder, or nothing in it.
     """
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f'--images {folder}: there is no such folder')
+        raise FileNotFoundError(f'{option} {folder}: there is no such folder')
     found = sorted(
         Path(root) / name
         for root, _, names in os.walk(folder)
@@ -107,7 +111,7 @@ def image_files(folder: str) -> list[Path]:
         if name.lower().endswith(_SUFFIXES)
     )
     if not found:
-        raise FileNotFoundError(f'--images {folder}: no images there ({", ".join(_SUFFIXES)})')
+        raise FileNotFoundError(f'{option} {folder}: no images there ({", ".join(_SUFFIXES)})')
     return found
 
 

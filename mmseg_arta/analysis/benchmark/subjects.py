@@ -14,6 +14,7 @@ from mmengine.config import Config, DictAction
 from mmseg.registry import MODELS
 
 from ...models.backbones.mixed_encoder import MixedResolutionEncoder
+from ..devices import check_device
 from ..flops.count import check_allocation
 from ..flops.load import load_config
 from .accuracy import published_miou
@@ -73,18 +74,7 @@ class Conditions:
             raise ValueError(f'--shape takes two positive numbers, found {list(self.shape)}')
         if self.batch_size < 1:
             raise ValueError(f'--batch-size must be at least 1, found {self.batch_size}')
-        try:
-            kind = torch.device(self.device).type
-        except RuntimeError:
-            kind = ''
-        if kind not in ('cpu', 'cuda'):
-            raise ValueError(f"--device must be 'cpu', 'cuda' or 'cuda:N', found {self.device!r}")
-        if kind == 'cuda' and not torch.cuda.is_available():
-            raise ValueError(f'--device {self.device}: PyTorch finds no CUDA device here')
-        if kind == 'cuda' and (torch.device(self.device).index or 0) >= torch.cuda.device_count():
-            raise ValueError(
-                f'--device {self.device}: there are only {torch.cuda.device_count()} devices'
-            )
+        kind = torch.device(check_device(self.device)).type
         if self.dtype == 'tf32' and kind != 'cuda':
             raise ValueError(f'--dtype tf32 needs a CUDA device, found --device {self.device}')
         if self.clock == 'processor' and (kind == 'cuda' or torch.get_num_threads() > 1):
@@ -131,7 +121,7 @@ def read_models(
     for number, (config, own) in enumerate(entries):
         settings = {**(options or {}), **own}
         loaded = load_config(config, settings)
-        _check_codebase(config, loaded)
+        check_codebase(config, loaded)
         file, allocation = files[number], given[number] or 'model'
         allocation = 'model' if allocation == '-' else allocation
         check_allocation(allocation)
@@ -215,7 +205,8 @@ def _miou(text: str | None) -> float | None:
         ) from None
 
 
-def _check_codebase(name: str, config: Config) -> None:
+def check_codebase(name: str, config: Config) -> None:
+    """Raise ValueError unless a config is one of MMSegmentation's, or of a plugin of it."""
     scope = config.get('default_scope') or 'mmseg'
     if scope != 'mmseg':
         raise ValueError(f'config {name!r} is for {scope}; only those of MMSegmentation will do')

@@ -193,26 +193,27 @@ def _at_own_size(model: BaseModel, dataset: Any, images: int) -> _Prepared:
         yield str(samples[0].metainfo.get('img_path', number)), batch['inputs'], samples
 
 
-def validation_set(config: Config) -> Any:
-    """The data set of ``val_dataloader``.
+def validation_set(config: Config, loader: str = 'val_dataloader') -> Any:
+    """The data set of ``val_dataloader``, or of another loader.
 
     Raises:
         ValueError: if the config has none.
         FileNotFoundError: if its files are not there.
     """
-    loader = config.get('val_dataloader')
-    if not loader:
-        raise ValueError(f'config {config.filename} has no val_dataloader')
+    options = config.get(loader)
+    if not options:
+        raise ValueError(f'config {config.filename} has no {loader}')
     init_default_scope(config.get('default_scope') or 'mmseg')
-    root = loader.dataset.get('data_root')
-    hint = f'data_root is {root!r} (--cfg-options val_dataloader.dataset.data_root=FOLDER)'
+    root = options.dataset.get('data_root')
+    hint = f'data_root is {root!r} (--cfg-options {loader}.dataset.data_root=FOLDER)'
+    what = 'validation' if loader == 'val_dataloader' else 'test'
     try:
-        dataset = DATASETS.build(loader.dataset)
+        dataset = DATASETS.build(options.dataset)
         length = len(dataset)
     except (OSError, AssertionError) as error:
-        raise FileNotFoundError(f'validation set not found: {error}; {hint}') from error
+        raise FileNotFoundError(f'{what} set not found: {error}; {hint}') from error
     if not length:
-        raise FileNotFoundError(f'the validation set holds no images; {hint}')
+        raise FileNotFoundError(f'the {what} set holds no images; {hint}')
     return dataset
 
 

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import mmcv
-import numpy as np
 from mmengine import dist
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ..drawing import color_labels, draw_tokens, panel
-from ..windows import Window
+from ..drawing import class_legend, render, save
+from ..token_panels import ImageResult, finest_chosen, token_rows, view_of_windows
 from .token_recorder import TokenRecorderHook
 
 
 @HOOKS.register_module()
 class TokenPictureHook(TokenRecorderHook):
-    """Write image, ground truth, allocated tokens per round and prediction side by side.
+    """Write what the tokens do to images: the pictures of ``tools/visualize.py``.
 
     The main process writes one PNG per picked image, in training runs to
     ``<work_dir>/<out_dir>/val/iter_<iteration>/``, in test runs to ``<work_dir>/<out_dir>/test/``.
@@ -87,7 +84,7 @@ class TokenPictureHook(TokenRecorderHook):
                 runner.logger.info('TokenPictureHook: no pictures with test-time augmentation')
                 self._told = True
             return
-        palette = runner.visualizer.dataset_meta['palette']
+        meta = runner.visualizer.dataset_meta
         folder = Path(runner.work_dir) / self.out_dir / mode
         if mode == 'val':
             # Not runner.iter: outside of training that would build the training loop.
@@ -96,38 +93,12 @@ class TokenPictureHook(TokenRecorderHook):
             if self._seen % self.interval == 0 and self._written < self.max_images:
                 path = folder / f'{Path(sample.img_path).stem}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture = self.picture(windows, index, sample, palette)
-                mmcv.imwrite(picture[..., ::-1], str(path))
+                result = ImageResult.of(sample, path.stem)
+                view = view_of_windows(windows, index, result.size)
+                chosen = finest_chosen(windows, index)
+                rows = token_rows(result, view, meta['palette'], chosen)
+                legend = class_legend(result.label_maps, meta['classes'], meta['palette'])
+                save(render(rows, legend), path)
                 runner.logger.info(f'Tokens drawn to {path}')
                 self._written += 1
             self._seen += 1
-
-    @staticmethod
-    def picture(
-        windows: Sequence[Window], index: int, sample: Any, palette: Sequence[Sequence[int]]
-    ) -> np.ndarray:
-        """The panel of one image, ``(H, W, 3)`` uint8 RGB.
-
-        Args:
-            windows: what the forward passes of the batch saw.
-            index: image in the batch.
-            sample: with ``img_path``, ``img_shape``, ``pred_sem_seg``, and maybe
-                ``gt_sem_seg``.
-            palette: RGB colours of the classes.
-        """
-        height, width = sample.metainfo['img_shape'][:2]
-        image = mmcv.imread(sample.img_path, channel_order='rgb')
-        image = cv2.resize(image, (width, height))
-
-        def colored(labels: Any) -> np.ndarray:
-            picture = color_labels(labels.data[0].cpu().numpy(), palette)
-            return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
-
-        pictures = [('image', image)]
-        if 'gt_sem_seg' in sample:
-            pictures.append(('ground truth', colored(sample.gt_sem_seg)))
-        for number, level in enumerate(windows[0].tokens.levels[1:], 1):
-            drawn, count = draw_tokens(image, windows, index, number)
-            pictures.append((f'round {number}: {count} tokens of {level.patch_size} px', drawn))
-        pictures.append(('prediction', colored(sample.pred_sem_seg)))
-        return panel(pictures)
