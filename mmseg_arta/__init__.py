@@ -12,12 +12,31 @@ import sys
 from ._requirements import check as _check_requirements
 from .version import __version__
 
-__all__ = ['__version__', 'register']
+__all__ = ['__version__', 'config_path', 'register']
 
 
 def register() -> None:
     """Import the subpackages that enter MMSegmentation's registries. Repeating it does nothing."""
     from . import datasets, engine, evaluation, models  # noqa: F401
+
+
+def config_path(name: str) -> str:
+    """Path of a bundled config, for configs of one's own to inherit on any machine::
+
+        _base_ = [__import__('mmseg_arta').config_path('arta/NAME')]
+
+    MMEngine evaluates ``_base_`` by itself, before any import of the file, hence ``__import__``.
+
+    Args:
+        name: file name of a config of this package, with or without folders and '.py'. Files
+            in the working directory are not looked at.
+
+    Raises:
+        FileNotFoundError: if there is none; names that are alike stand in the message.
+    """
+    from .config_files import find_config
+
+    return str(find_config(f'mmseg_arta::{name}'))
 
 
 def _being_examined() -> bool:

@@ -24,7 +24,8 @@ from mmseg_arta.analysis.benchmark.timing import (
 from mmseg_arta.analysis.benchmark.worker import ModelFailed, OutOfMemory, Worker
 from mmseg_arta.analysis.files import check_writable, replaced, write_json
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.load import build_model, find_config, load_config
+from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.config_files import find_config
 from mmseg_arta.datasets.toy import write_toy_dataset
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
