@@ -39,17 +39,22 @@ def config_path(name: str) -> str:
     return str(find_config(f'mmseg_arta::{name}'))
 
 
-def _being_examined() -> bool:
-    """Whether ``python -m mmseg_arta.doctor`` is what imports this package.
+# Modules that run as commands without anything registered: the doctor has to run exactly where
+# that would fail, and a list of configs needs none of it.
+_BARE_COMMANDS = ('mmseg_arta.doctor', 'mmseg_arta.configs')
 
-    Python imports a package before it runs a module of it, and the doctor has to run exactly where
-    that import would fail. While Python looks the module up, ``sys.argv[0]`` is ``'-m'``.
+
+def _for_bare_command() -> bool:
+    """Whether ``python -m`` one of these is what imports this package.
+
+    Python imports a package before it runs a module of it. While Python looks the module up,
+    ``sys.argv[0]`` is ``'-m'``.
     """
     return sys.argv[:1] == ['-m'] and any(
-        argument.endswith('mmseg_arta.doctor') for argument in sys.orig_argv
+        argument.endswith(_BARE_COMMANDS) for argument in sys.orig_argv
     )
 
 
-if not _being_examined():
+if not _for_bare_command():
     _check_requirements()
     register()

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
@@ -115,11 +114,8 @@ def inheriting(config: Path) -> str:
         f"_base_ = [__import__('mmseg_arta').config_path('{name}')]",
     ]
     settings = _often_changed(Config.fromfile(config, import_custom_modules=False).to_dict())
-    if settings:
-        lines += ['', '# What is often changed, with the inherited values:']
-    for key, value in settings.items():
-        text = f'{key} = {pformat(value, width=94, sort_dicts=False)}'
-        lines += [f'# {line}' for line in text.splitlines()]
+    lines += ['', '# What is often changed, with the inherited values:']
+    lines += [f'# {line}' for line in Config(settings).pretty_text.splitlines()]
     return '\n'.join(lines) + '\n'
 
 
@@ -127,8 +123,8 @@ def _often_changed(config: Mapping[str, Any]) -> dict[str, Any]:
     """Data, lengths, rates and classes of a config, each as a setting that keeps its value."""
     wanted = {
         'train_dataloader': ('batch_size', 'num_workers', 'dataset.data_root'),
-        'val_dataloader': ('batch_size', 'dataset.data_root'),
-        'test_dataloader': ('batch_size', 'dataset.data_root'),
+        'val_dataloader': ('dataset.data_root',),
+        'test_dataloader': ('dataset.data_root',),
         'train_cfg': ('max_iters', 'val_interval', 'max_epochs'),
         'param_scheduler': (),
         'optim_wrapper': ('optimizer.lr',),
