@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,6 +56,18 @@ def test_all_are_listed(capsys):
     (folder,) = config_folders('mmseg_arta')
     files = {path.stem for path in folder.rglob('*.py') if '_base_' not in path.parts}
     assert code == 0 and len(names) == len(files) and set(names) == files
+
+
+def test_the_command_is_quick():
+    done = subprocess.run(
+        [sys.executable, '-X', 'importtime', '-m', 'mmseg_arta.configs', NANO],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(Path(mmseg_arta.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stdout) == (0, f'{NANO}\n')
+    imported = set(re.findall(r'\| +([\w.]+)$', done.stderr, flags=re.M))
+    assert 'mmseg_arta.config_files' in imported and not imported & {'torch', 'mmseg', 'mmcv'}
 
 
 @pytest.mark.parametrize(
