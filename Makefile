@@ -24,7 +24,7 @@ STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test sanitize sweep lint wheel doctor clean
+.PHONY: help env install demo test sanitize sweep lint docs wheel doctor clean
 
 help: ## Show this list
 	@echo "Environment: $(VENV)"
@@ -84,6 +84,10 @@ lint: install ## Check code and format with ruff, types with ty (which reads PyT
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
 	"$(PY)" -m ty check --python "$(VENV)"
+
+docs: install ## Build the documentation into build/site (warnings are errors)
+	@$(PIP) install --quiet -r requirements/docs.txt
+	"$(PY)" -m sphinx -q -W --keep-going -c docs -d build/doctrees . build/site
 
 wheel: env ## Build a wheel into dist/
 	$(PIP) wheel --no-deps --wheel-dir dist .

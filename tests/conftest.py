@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
 import mmseg_arta  # noqa: F401  registers everything
+from tests.wheels import build_wheel, copy_sources, pip
 
 
 @pytest.fixture(autouse=True)
 def _deterministic():
     torch.manual_seed(0)
     init_default_scope('mmseg')
+
+
+@pytest.fixture(scope='session')
+def checkout(tmp_path_factory) -> Path:
+    """A copy of the sources, for building."""
+    folder = tmp_path_factory.mktemp('checkout')
+    copy_sources(folder)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def wheel(checkout, tmp_path_factory) -> Path:
+    """The wheel of the sources."""
+    return build_wheel(checkout, tmp_path_factory.mktemp('wheel'))
+
+
+@pytest.fixture(scope='session')
+def site(wheel, tmp_path_factory) -> Path:
+    """A folder with the wheel installed, to stand first on a new process's path."""
+    folder = tmp_path_factory.mktemp('site')
+    pip('install', '--target', folder, wheel)
+    return folder

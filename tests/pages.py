@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     [
         *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md')),
-        *ROOT.glob('docs/*.md'),
+        *ROOT.glob('docs/**/*.md'),
         *ROOT.glob('configs/*/README.md'),
         *ROOT.glob('benchmarks/*.md'),
         *ROOT.glob('csrc/*.md'),

@@ -314,7 +314,7 @@ def test_what_a_page_names_exists(page):
                 for line in lines
                 if not re.match(r'\s*(cd |git clone <)', line)
             ]
-        elif kind == 'python':
+        elif kind == 'python' and page.parent.name != 'tutorials':  # those are run
             ast.parse(content.replace(', ...)', ')'))
             problems.append((content, wrong_names(re.sub(r"'[^']*/[^']*'|#.*", '', content))))
     for target in re.findall(r'\]\(([^)\s]+)\)', text):

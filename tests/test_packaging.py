@@ -6,7 +6,6 @@ import collections
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,51 +15,15 @@ import pytest
 import yaml
 
 from mmseg_arta import _environment
+from tests.wheels import ROOT, SOURCES, pip
 
-ROOT = Path(__file__).parents[1]
-SOURCES = [
-    *('CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'README.md'),
-    *('model-index.yml', 'pyproject.toml', 'setup.py'),
-    *('configs', 'csrc', 'mmseg_arta', 'requirements', 'tools'),
-]
 MIM = 'mmseg_arta/.mim/'
-
-
-@pytest.fixture(scope='module')
-def checkout(tmp_path_factory) -> Path:
-    """A copy of the sources, so that building can leave nothing in the real ones."""
-    folder = tmp_path_factory.mktemp('checkout')
-    for name in SOURCES:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns('__pycache__'))
-        else:
-            shutil.copy2(source, folder / name)
-    return folder
-
-
-@pytest.fixture(scope='module')
-def wheel(checkout, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp('wheel')
-    pip('wheel', '--no-build-isolation', '--wheel-dir', folder, checkout)
-    (path,) = folder.glob('*.whl')
-    return path
 
 
 @pytest.fixture(scope='module')
 def names(wheel) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
-
-
-def pip(command: str, *arguments: object) -> None:
-    """Run pip without the network and without dependencies."""
-    done = subprocess.run(
-        [sys.executable, '-m', 'pip', command, '--no-deps', '--no-index', *map(str, arguments)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def files_below(folder: str) -> set[str]:

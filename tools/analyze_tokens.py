@@ -42,7 +42,6 @@ import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark.subjects import check_codebase, parse_thresholds
 from mmseg_arta.analysis.boundary_quality import BOUNDARY_RATIO
 from mmseg_arta.analysis.devices import check_device
-from mmseg_arta.analysis.files import check_writable, write_json
 from mmseg_arta.analysis.flops.count import MODES, check_allocation, forced_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
@@ -51,6 +50,7 @@ from mmseg_arta.analysis.passes import window_by_window
 from mmseg_arta.analysis.token_report import draw_plots, render, summary, write_csv
 from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
 from mmseg_arta.analysis.visualization import sample_of
+from mmseg_arta.files import check_writable, write_json
 
 
 class Parser(argparse.ArgumentParser):

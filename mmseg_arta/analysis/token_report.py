@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import replaced
+from ..files import replaced
 from .token_spending import Spending, SpendingRow, spending_table
 from .tokens import Analysis, Spread, halting_table, merging_table
 

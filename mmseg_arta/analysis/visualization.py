@@ -19,9 +19,9 @@ from PIL import Image
 
 from ..engine.drawing import Panel, class_legend, render, save
 from ..engine.token_panels import ImageResult, finest_chosen, token_rows, view_of_windows
+from ..files import replaced
 from .benchmark.pictures import image_files
 from .benchmark.subjects import check_codebase
-from .files import replaced
 from .flops.count import forced_allocation
 from .flops.load import build_model, load_config
 from .flops.samples import spread_numbers, validation_set

@@ -23,7 +23,8 @@ from mmseg_arta.analysis.benchmark.timing import (
 )
 from mmseg_arta.analysis.benchmark.worker import ModelFailed, OutOfMemory, Worker
 from mmseg_arta.analysis.flops import count_operations
-from mmseg_arta.analysis.flops.load import build_model, find_config, load_config
+from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.config_files import find_config
 from mmseg_arta.datasets.toy import write_toy_dataset
 from mmseg_arta.files import check_writable, replaced, write_json
 

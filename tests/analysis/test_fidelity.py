@@ -15,7 +15,7 @@ from mmseg_arta.analysis.fidelity import (
     render,
     write_measurements,
 )
-from mmseg_arta.analysis.flops.load import find_config
+from mmseg_arta.config_files import find_config
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [row for chapter in CHAPTERS.values() for row in chapter.rows]

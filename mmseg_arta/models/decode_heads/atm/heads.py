@@ -27,9 +27,9 @@ class ATMHead(ATMBase):
     The second version, which DToP's and STEP's baselines have, is ``self_attention=False,
     classes='presence'``.
 
+    Options that are not listed are those of :class:`~.base.ATMBase`.
+
     Args:
-        in_channels, channels, num_classes, classes, patch_size, loss, ignore_index,
-        align_corners, init_cfg, out_channels: see :class:`~.base.ATMBase`.
         num_stages: stages used, the deepest ones last in the backbone's output.
         num_layers: decoder layers per stage.
         num_heads: attention heads.
@@ -107,9 +107,9 @@ class ShrunkATMHead(ATMBase):
     A learned token per patch attends to the stage before down-sampling, then to the last one;
     class queries then attend to these tokens. Every layer's masks are a prediction of their own.
 
+    Options that are not listed are those of :class:`~.base.ATMBase`.
+
     Args:
-        in_channels, channels, num_classes, patch_size, loss, ignore_index, align_corners,
-        init_cfg, out_channels: see :class:`~.base.ATMBase`.
         grid: rows and columns of learned tokens, the training crop's patches; resized
             bicubically for others.
         num_stages: stages attended to, in the backbone's order.
@@ -256,9 +256,9 @@ class HaltingATMHead(ATMBase):
     are the final head's for all. Every stage has a loss on its own joined prediction, so the
     heads inside the backbone need no auxiliary head.
 
+    Options that are not listed are those of :class:`~.base.ATMBase`.
+
     Args:
-        in_channels, channels, num_classes, patch_size, loss, ignore_index, align_corners,
-        init_cfg, out_channels: see :class:`~.base.ATMBase`.
         num_layers, num_heads, self_attention, dropout, weigh_areas: see
             :class:`ATMTokenClassifier`; STEP's baseline has no self-attention.
     """
