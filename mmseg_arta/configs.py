@@ -23,8 +23,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .analysis.files import check_writable, write_text
 from .config_files import config_folders, configs_below, suggestion
+from .files import check_writable, write_text
 from .version import __version__
 
 # <GPUs>xb<images>-<length>_<data set>[-<height>x<width>] ends every name.

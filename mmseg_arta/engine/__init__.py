@@ -3,7 +3,9 @@
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
+    CheckWeightsHook,
     IterationSeedHook,
+    NonFiniteLossHook,
     SafeCheckpointHook,
     SkipPretrainedHook,
     TokenPictureHook,
@@ -13,8 +15,10 @@ from .param_groups import NormFreeDecayConstructor
 
 __all__ = [
     'AllocationProgressHook',
+    'CheckWeightsHook',
     'GroupPolicyMetric',
     'IterationSeedHook',
+    'NonFiniteLossHook',
     'NormFreeDecayConstructor',
     'SafeCheckpointHook',
     'SkipPretrainedHook',

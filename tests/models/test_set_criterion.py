@@ -174,12 +174,14 @@ def test_more_classes_than_queries_is_an_error():
         SetCriterion(CLASSES)(class_logits, mask_logits, labels)
 
 
-def test_diverged_predictions_are_an_error():
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize('what', ['classes', 'masks'])
+def test_predictions_that_are_not_finite_give_such_a_loss(value, what):
     class_logits, mask_logits, labels = case()
     with torch.no_grad():
-        mask_logits[1][0, 0] = torch.nan
-    with pytest.raises(ValueError, match='the predictions are not finite'):
-        SetCriterion(CLASSES)(class_logits, mask_logits, labels)
+        (class_logits if what == 'classes' else mask_logits)[1][0] = value
+    losses = SetCriterion(CLASSES)(class_logits, mask_logits, labels)
+    assert not torch.isfinite(sum(losses.values()))
 
 
 def test_label_size_is_checked():

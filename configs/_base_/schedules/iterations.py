@@ -10,6 +10,8 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
     pretrained=dict(type='SkipPretrainedHook'),
+    weights=dict(type='CheckWeightsHook'),
+    losses=dict(type='NonFiniteLossHook'),
     # With SeedByDraw in the pipelines, a resumed run is the uninterrupted one.
     seeds=dict(type='IterationSeedHook'),
 )

@@ -1,7 +1,9 @@
 """Hooks."""
 
 from .allocation_progress import AllocationProgressHook
+from .check_weights import CheckWeightsHook
 from .iteration_seed import IterationSeedHook
+from .non_finite_loss import NonFiniteLossHook
 from .safe_checkpoint import SafeCheckpointHook
 from .skip_pretrained import SkipPretrainedHook
 from .token_pictures import TokenPictureHook
@@ -9,7 +11,9 @@ from .token_statistics import TokenStatisticsHook
 
 __all__ = [
     'AllocationProgressHook',
+    'CheckWeightsHook',
     'IterationSeedHook',
+    'NonFiniteLossHook',
     'SafeCheckpointHook',
     'SkipPretrainedHook',
     'TokenPictureHook',

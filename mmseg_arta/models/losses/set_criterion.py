@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .class_masks import ClassMasks, sample_maps, uncertain_points
 
+# The cost of a match with a prediction that is not finite.
+_WORST = 1e6
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -64,8 +67,7 @@ class HungarianMatcher:
             targets: the masks of the same images.
 
         Raises:
-            ValueError: if an image shows more classes than there are queries, or predictions
-                are not finite.
+            ValueError: if an image shows more classes than there are queries.
         """
         queries = class_logits[0].shape[1]
         if max(*targets.counts, 0) > queries:
@@ -77,11 +79,9 @@ class HungarianMatcher:
         if not len(image):
             return Matches(image, classes, image.new_zeros((len(class_logits), 0)))
         cost = self.costs(class_logits, mask_logits, targets).cpu()
-        if not cost.isfinite().all():
-            raise ValueError(
-                'the predictions are not finite (NaN or infinite), so no masks can be matched: '
-                'the training has diverged'
-            )
+        # Predictions that are not finite are matched by chance: so will the loss be, and with mixed
+        # precision the step is skipped. NonFiniteLossHook stops a run that does not recover.
+        cost = cost.nan_to_num(nan=_WORST, posinf=_WORST, neginf=_WORST)
         chosen = [
             self._assign(cost[number, index, :, :count])
             for number in range(len(class_logits))
