@@ -276,7 +276,10 @@ def write(
         save(render(rows, legend, panel_width), part)
         if colours is not None:
             with Image.open(part) as full:
-                fewer = full.convert('RGB').quantize(colours, dither=Image.Dither.NONE)
+                # Few pixels have the bright colours of scores; all others would replace them.
+                fewer = full.convert('RGB').quantize(
+                    colours, Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE
+                )
             fewer.save(part, format='PNG', optimize=True)
 
 
