@@ -3,6 +3,7 @@
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
+    CheckSettingsHook,
     CheckWeightsHook,
     IterationSeedHook,
     NonFiniteLossHook,
@@ -15,6 +16,7 @@ from .param_groups import NormFreeDecayConstructor
 
 __all__ = [
     'AllocationProgressHook',
+    'CheckSettingsHook',
     'CheckWeightsHook',
     'GroupPolicyMetric',
     'IterationSeedHook',

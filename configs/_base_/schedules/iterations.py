@@ -10,6 +10,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
     pretrained=dict(type='SkipPretrainedHook'),
+    settings=dict(type='CheckSettingsHook'),
     weights=dict(type='CheckWeightsHook'),
     losses=dict(type='NonFiniteLossHook'),
     # With SeedByDraw in the pipelines, a resumed run is the uninterrupted one.

@@ -1,6 +1,7 @@
 """Hooks."""
 
 from .allocation_progress import AllocationProgressHook
+from .check_settings import CheckSettingsHook
 from .check_weights import CheckWeightsHook
 from .iteration_seed import IterationSeedHook
 from .non_finite_loss import NonFiniteLossHook
@@ -11,6 +12,7 @@ from .token_statistics import TokenStatisticsHook
 
 __all__ = [
     'AllocationProgressHook',
+    'CheckSettingsHook',
     'CheckWeightsHook',
     'IterationSeedHook',
     'NonFiniteLossHook',

@@ -105,10 +105,14 @@ class TokenStatisticsHook(TokenRecorderHook):
             for name, value in round_statistics(tokens).items():
                 self._add(name, value, tokens.batch_size)
         if windows and samples and all('gt_sem_seg' in sample for sample in samples):
-            self._add_coverage(windows, samples)
+            model = getattr(runner.model, 'module', runner.model)
+            ignored = getattr(getattr(model, 'decode_head', None), 'ignore_index', 255)
+            self._add_coverage(windows, samples, ignored)
 
-    def _add_coverage(self, windows: Sequence[Window], samples: Sequence[Any]) -> None:
-        edges = boundary_map(labels_of_input(samples))
+    def _add_coverage(
+        self, windows: Sequence[Window], samples: Sequence[Any], ignored: int
+    ) -> None:
+        edges = boundary_map(labels_of_input(samples, ignored), ignored)
         generator = torch.Generator().manual_seed(self.seed + self._seen)
         for window in windows:
             part, tokens = edges_in_window(edges, window), window.tokens
