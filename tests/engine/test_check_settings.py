@@ -41,12 +41,18 @@ def check(data: str, wrap: Any = None, **options: Any) -> None:
 
 
 def concatenated(dataset: BaseSegDataset) -> Any:
-    from mmengine.dataset import ConcatDataset, RepeatDataset
+    from mmengine.dataset import ConcatDataset
 
-    return RepeatDataset(ConcatDataset([dataset, dataset]), 2)
+    return ConcatDataset([dataset, dataset])
 
 
-@pytest.mark.parametrize('wrap', [None, concatenated])
+def repeated(dataset: BaseSegDataset) -> Any:
+    from mmengine.dataset import RepeatDataset
+
+    return RepeatDataset(dataset, 2)
+
+
+@pytest.mark.parametrize('wrap', [None, concatenated, repeated])
 def test_bundled_settings_agree(data: str, wrap: Any) -> None:
     check(data, wrap)
 
