@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -58,6 +59,21 @@ class MixedTokens:
     def tokens_per_image(self) -> list[list[int]]:
         """Token counts ``[level][image]``, coarse to fine."""
         return [list(level.lengths) for level in self.levels]
+
+    # What stock heads and necks do with maps, answered with what to do instead.
+
+    def __getitem__(self, index: object) -> NoReturn:
+        raise TypeError(
+            'the backbone hands out tokens (MixedTokens), and what stands behind it takes maps: '
+            "put neck=dict(type='TokensToMaps', in_channels=...) between them, or use a head for "
+            'tokens, such as SparseMask2FormerHead'
+        )
+
+    def __len__(self) -> int:
+        return self[0]
+
+    def __bool__(self) -> bool:
+        return True
 
 
 class TokenMaps(list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -179,6 +179,13 @@ class TokenLayout:
         )
 
 
+# For stock heads and necks.
+_NO_MAPS = (
+    'StepViT hands out packed tokens, and what stands behind it takes maps: set maps=True in the '
+    'backbone, or use a head for its tokens, such as ATMHead'
+)
+
+
 @dataclass(frozen=True)
 class ActiveTokens:
     """Features of the tokens that a stage still computes, packed.
@@ -192,6 +199,15 @@ class ActiveTokens:
     feats: Tensor
     rows: Tensor | None
     lengths: tuple[int, ...]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Asked for what is not there alone; what Python itself asks for is no mistake.
+        hint = '' if name.startswith('_') else f': {_NO_MAPS}'
+        raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}{hint}')
+
+    @classmethod
+    def __torch_function__(cls, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError(_NO_MAPS)
 
 
 @dataclass(frozen=True)
