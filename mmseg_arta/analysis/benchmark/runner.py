@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
@@ -212,7 +213,14 @@ def _set_precision(dtype: str) -> None:
 def _initialize(model: BaseSegmentor) -> None:
     """Random weights as training would start from, without those of pre-training."""
     drop_pretrained(model)
-    model.init_weights()
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    # Without a log file MMEngine tells of every parameter on the terminal.
+    logger.setLevel('WARNING')
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
 
 
 def _optimizer(model: nn.Module, config: Config) -> Any:
