@@ -46,7 +46,7 @@ class AutoFocusFormer(backbones.AutoFocusFormer):
         """Tokens of ``out_stages``, fine to coarse.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels.
+            image: ``(B, in_channels, H, W)`` normalised pixels.
 
         Returns:
             ``(B, C, N, 1)`` each: ``N`` tokens, equally many in every image.

@@ -44,8 +44,8 @@ class _ClassifierEncoder(MixedResolutionEncoder):
         """The 32 px tokens.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right and
-                below to multiples of 32.
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros
+                right and below to multiples of 32.
 
         Returns:
             one map ``(B, C, ceil(H / 32), ceil(W / 32))``, for ``GlobalAveragePooling``.

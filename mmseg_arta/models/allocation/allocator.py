@@ -47,6 +47,7 @@ class TokenAllocator(nn.Module):
         image_hidden: see :class:`SubPatchEmbed`.
         scored: predict scores. Without, all are 0, nothing reaches them, and there is no
             predictor among the parameters: for policies that do not look at scores.
+        in_channels: channels of the images.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class TokenAllocator(nn.Module):
         use_parent: bool = True,
         image_hidden: str = 'dim',
         scored: bool = True,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
         self.straight_through = straight_through and scored
         self.score: BoundaryScorePredictor | None = BoundaryScorePredictor(dim) if scored else None
-        self.embed = SubPatchEmbed(dim, patch_size, use_image, use_parent, image_hidden)
+        self.embed = SubPatchEmbed(
+            dim, patch_size, use_image, use_parent, image_hidden, in_channels
+        )
 
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
@@ -85,7 +89,7 @@ class TokenAllocator(nn.Module):
 
         Args:
             tokens: candidates, the finest tokens so far.
-            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
             policy: who chooses.
             round_index: 0 for the first round.
             present: tokens ``[level][image]`` so far, for policies that count them.
@@ -139,7 +143,7 @@ class TokenAllocator(nn.Module):
 
         Args:
             parents: candidates.
-            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
             selected: ``(N,)`` bool.
             counts: ``(B,)`` how many that are per image.
             chosen: the same on the host.

@@ -26,9 +26,10 @@ class SubPatchEmbed(nn.Module):
         use_parent: add the parent.
         image_hidden: channels that raw pixels are first projected to: 'dim' for ``dim``, as
             the papers say and count their parameters (DUPS appendix A), or 'pixels' for
-            ``max(dim, 3 P^2)``, as in the published segmentation weights; or 'deep': as 'dim',
-            with a deeper MLP and learned weights of parent and image feature, as the published
-            ImageNet weights have them.
+            ``max(dim, in_channels P^2)``, as in the published segmentation weights; or 'deep': as
+            'dim', with a deeper MLP and learned weights of parent and image feature, as the
+            published ImageNet weights have them.
+        in_channels: channels of the images.
 
     Raises:
         ValueError: for another ``image_hidden``.
@@ -41,6 +42,7 @@ class SubPatchEmbed(nn.Module):
         use_image: bool = True,
         use_parent: bool = True,
         image_hidden: str = 'dim',
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
         if image_hidden not in ('pixels', 'dim', 'deep'):
@@ -53,7 +55,7 @@ class SubPatchEmbed(nn.Module):
         self.scale = nn.Parameter(torch.randn(dim))
         self.image_mlp: nn.Sequential | None = None
         if use_image:
-            pixels = 3 * patch_size * patch_size
+            pixels = in_channels * patch_size * patch_size
             hidden = max(dim, pixels) if image_hidden == 'pixels' else dim
             self.image_mlp = nn.Sequential(
                 nn.Linear(pixels, hidden),
@@ -82,7 +84,7 @@ class SubPatchEmbed(nn.Module):
 
         Args:
             parents: ``(N, C)`` candidate tokens.
-            image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+            image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
             xy: ``(T, 2)`` corners of the new tokens in units of 4 px.
             batch: ``(T,)`` image of each new token.
             parent: ``(T,)`` row of each new token's parent.

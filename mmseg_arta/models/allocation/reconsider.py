@@ -92,7 +92,7 @@ def allocate_reconsidering(
         rounds: the pre-allocation and the allocation rounds.
         allocators: of the allocation rounds.
         policy: who chooses, among the candidates of all levels together.
-        image: ``(B, 3, H, W)`` normalised pixels on the canvas.
+        image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
         layout: where tokens are.
         truth: true boundary shares per patch, coarse to fine.
     """

@@ -17,7 +17,7 @@ from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
 from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
-from .arch import check_cluster_count, resolve_arch
+from .arch import check_cluster_count, check_images, check_in_channels, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -75,6 +75,7 @@ class StridedPatchEmbed(nn.Module):
 
     Args:
         dim: channels of a token; even.
+        in_channels: channels of the images.
 
     Raises:
         ValueError: if ``dim`` is odd.
@@ -82,18 +83,18 @@ class StridedPatchEmbed(nn.Module):
 
     stride = 4
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, in_channels: int = 3) -> None:
         super().__init__()
         if dim % 2:
             raise ValueError(f'StridedPatchEmbed needs an even number of channels, found {dim}')
-        self.conv1 = nn.Conv2d(3, dim // 2, 3, stride=2, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, dim // 2, 3, stride=2, padding=1)
         self.bn = nn.BatchNorm2d(dim // 2)
         self.act = nn.GELU()
         self.conv2 = nn.Conv2d(dim // 2, dim, 3, stride=2, padding=1)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` to ``(B, H / 4, W / 4, dim)``."""
+        """``(B, in_channels, H, W)`` to ``(B, H / 4, W / 4, dim)``."""
         maps = self.conv2(self.act(self.bn(self.conv1(for_convolutions(image)))))
         return self.norm(maps.permute(0, 2, 3, 1))
 
@@ -224,6 +225,7 @@ class AutoFocusFormer(BaseModule):
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
             checkpoint that does not fit is an error, but for norms of stages.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
         ValueError: for an unknown option or one out of range.
@@ -246,8 +248,10 @@ class AutoFocusFormer(BaseModule):
         out_stages: Sequence[int] = (0, 1, 2, 3),
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
         self.arch = resolve_arch(arch, AFF_ARCHS)
         sizes = _per_stage('neighborhood_size', neighborhood_size)
         if downsample not in ('adaptive', 'grid'):
@@ -262,7 +266,7 @@ class AutoFocusFormer(BaseModule):
 
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
-        self.patch_embed = StridedPatchEmbed(dims[0])
+        self.patch_embed = StridedPatchEmbed(dims[0], in_channels)
         self.stages = nn.ModuleList(
             AFFStage(
                 [
@@ -319,7 +323,7 @@ class AutoFocusFormer(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros right
                 and below to multiples of 4.
 
         Returns:
@@ -329,11 +333,7 @@ class AutoFocusFormer(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError(
-                f'AutoFocusFormer needs images (B, 3, H, W) without empty sides, '
-                f'found {tuple(image.shape)}'
-            )
+        check_images('AutoFocusFormer', image, self.in_channels)
         image_size = (image.shape[2], image.shape[3])
         image = F.pad(image, (0, -image.shape[3] % FINEST_PATCH, 0, -image.shape[2] % FINEST_PATCH))
         canvas = (image.shape[2], image.shape[3])

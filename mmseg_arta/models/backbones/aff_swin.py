@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
 from .aff_downsampling import PatchMerging
-from .arch import resolve_arch
+from .arch import check_images, check_in_channels, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -35,6 +35,7 @@ class AFFSwin(BaseModule):
             norm.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
             checkpoint that does not fit is an error, but for norms of stages.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
         ValueError: for an unknown ``arch`` or bad ``out_stages``.
@@ -47,15 +48,17 @@ class AFFSwin(BaseModule):
         drop_path_rate: float = 0.0,
         out_stages: Sequence[int] = (0, 1, 2, 3),
         init_cfg: Mapping[str, Any] | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
         self.arch = resolve_arch(arch, AFF_ARCHS)
         dims, depths = self.arch.dims, self.arch.depths
         self.out_stages = check_out_stages(out_stages)
         self.out_channels = tuple(dims[stage] for stage in self.out_stages)
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
-        self.patch_embed = StridedPatchEmbed(dims[0])
+        self.patch_embed = StridedPatchEmbed(dims[0], in_channels)
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 SwinBlock(
@@ -95,13 +98,17 @@ class AFFSwin(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right and
-                below to multiples of 4.
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros
+                right and below to multiples of 4.
 
         Returns:
             The maps of ``out_stages``, finest first, with ``out_channels``; the stages have
             strides 4, 8, 16 and 32.
+
+        Raises:
+            ValueError: for an empty image or batch, or another number of channels.
         """
+        check_images('AFFSwin', image, self.in_channels)
         image = F.pad(image, (0, -image.shape[3] % 4, 0, -image.shape[2] % 4))
         x = self.patch_embed(image)
         maps = []

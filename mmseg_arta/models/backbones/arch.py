@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from torch import Tensor
+
 from ...structures import MOST_CLUSTER_SIZE
 
 if TYPE_CHECKING:
@@ -81,6 +83,34 @@ def check_cluster_count(name: str, value: int) -> None:
         raise ValueError(f'arch: {name} must be at most {MOST_CLUSTER_SIZE}, found {value}')
     if int(value) != value:
         raise ValueError(f'arch: {name} must be an integer, found {value}')
+
+
+def check_in_channels(model: str, value: Any) -> int:
+    """Channels of a model's images.
+
+    Args:
+        model: name of the model, for the error.
+        value: its option ``in_channels``.
+
+    Raises:
+        ValueError: if it is no positive integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'{model}.in_channels must be a positive integer, found {value!r}')
+    return value
+
+
+def check_images(model: str, image: Tensor, channels: int) -> None:
+    """A batch of images is one that a model takes.
+
+    Raises:
+        ValueError: unless it is ``(B, channels, H, W)`` without empty sides.
+    """
+    if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
+        raise ValueError(
+            f'{model} needs images (B, {channels}, H, W) without empty sides (in_channels is '
+            f'{channels}), found {tuple(image.shape)}'
+        )
 
 
 def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, _Arch]) -> _Arch:

@@ -20,7 +20,7 @@ from ..layers import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .arch import resolve_arch
+from .arch import check_images, check_in_channels, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STRIDES = (4, 8, 16, 32)
@@ -93,13 +93,14 @@ class ConvStem(nn.Module):
 
     Args:
         dim: channels of a cell; even.
+        in_channels: channels of the images.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, in_channels: int = 3) -> None:
         super().__init__()
         half = dim // 2
         layers: list[nn.Module] = []
-        for before, after, stride in ((3, half, 2), (half, half, 1), (half, dim, 2)):
+        for before, after, stride in ((in_channels, half, 2), (half, half, 1), (half, dim, 2)):
             layers += [
                 nn.Conv2d(before, after, 3, stride, padding=1),
                 nn.BatchNorm2d(after),
@@ -109,7 +110,7 @@ class ConvStem(nn.Module):
         self.norm = MapLayerNorm(dim, eps=1e-6)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` to ``(B, dim, H / 4, W / 4)``."""
+        """``(B, in_channels, H, W)`` to ``(B, dim, H / 4, W / 4)``."""
         return self.norm(self.convs(for_convolutions(image)))
 
 
@@ -185,6 +186,7 @@ class LRFormer(BaseModule):
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
             checkpoint that does not fit is an error.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
         ValueError: for a bad arch or option.
@@ -201,8 +203,10 @@ class LRFormer(BaseModule):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
         self.arch = resolve_arch(arch, LRFORMER_ARCHS)
         self.out_indices = tuple(out_indices)
         if not self.out_indices or any(
@@ -219,7 +223,9 @@ class LRFormer(BaseModule):
         # Stages after the last output would get no gradient, so they are left out.
         for stage in range(self.out_indices[-1] + 1):
             embed = (
-                OverlappedPatchEmbed(dims[stage - 1], dims[stage]) if stage else ConvStem(dims[0])
+                OverlappedPatchEmbed(dims[stage - 1], dims[stage])
+                if stage
+                else ConvStem(dims[0], in_channels)
             )
             first = sum(depths[:stage])
             blocks = [
@@ -256,8 +262,8 @@ class LRFormer(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right and
-                below to multiples of 32.
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros
+                right and below to multiples of 32.
 
         Returns:
             a map ``(B, C, ceil(H / s), ceil(W / s))`` for every output stage of stride s.
@@ -265,11 +271,7 @@ class LRFormer(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError(
-                'LRFormer needs images (B, 3, H, W) without empty sides, '
-                f'found {tuple(image.shape)}'
-            )
+        check_images('LRFormer', image, self.in_channels)
         height, width = image.shape[2:]
         x = F.pad(image, (0, -width % _STRIDES[-1], 0, -height % _STRIDES[-1]))
         maps = []

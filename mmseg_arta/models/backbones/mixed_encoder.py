@@ -29,7 +29,7 @@ from ..layers import (
     sine_position,
     to_maps,
 )
-from .arch import MixedEncoderArch, resolve_arch
+from .arch import MixedEncoderArch, check_images, check_in_channels, resolve_arch
 from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
 from .pretrained import is_pretrained, load_pretrained
 
@@ -87,6 +87,7 @@ class MixedResolutionEncoder(BaseModule):
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
             checkpoint that does not fit is an error, but for score predictors and image MLPs,
             which it need not hold.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
         ValueError: for an unknown option, or a policy that is not set up for three rounds.
@@ -111,8 +112,10 @@ class MixedResolutionEncoder(BaseModule):
         drop_path_rate: float = 0.3,
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
         for name, value, known in (
             ('patch_embed', patch_embed, _PATCH_EMBEDS),
             ('coarse_block', coarse_block, COARSE_ROUNDS),
@@ -152,7 +155,7 @@ class MixedResolutionEncoder(BaseModule):
             of_round = rates[sum(depths[:index]) : sum(depths[: index + 1])]
             return kind(in_dim, shape, make_block, of_round, with_cp)
 
-        self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0])
+        self.patch_embed = _PATCH_EMBEDS[patch_embed](dims[0], in_channels)
         self.allocators = nn.ModuleList(
             TokenAllocator(
                 dims[r],
@@ -162,6 +165,7 @@ class MixedResolutionEncoder(BaseModule):
                 use_parent,
                 image_hidden,
                 scored,
+                in_channels,
             )
             for r in range(_ROUNDS)
         )
@@ -201,7 +205,7 @@ class MixedResolutionEncoder(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size; padded with zeros right
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros right
                 and below to multiples of 32.
             boundary_scores: ground truth for :class:`OracleAllocation`: one map
                 ``(B, rows, columns)`` per allocation round, the shares of class-boundary
@@ -213,11 +217,7 @@ class MixedResolutionEncoder(BaseModule):
         Raises:
             ValueError: for an empty image or batch, or a wrong number of boundary maps.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError(
-                f'{type(self).__name__} needs images (B, 3, H, W) without empty sides, '
-                f'found {tuple(image.shape)}'
-            )
+        check_images(type(self).__name__, image, self.in_channels)
         if boundary_scores is not None and len(boundary_scores) != _ROUNDS:
             raise ValueError(
                 f'boundary_scores must hold one map per allocation round: expected {_ROUNDS}, '
@@ -241,7 +241,7 @@ class MixedResolutionEncoder(BaseModule):
         return CLUSTERINGS[self.tie_order](canvas, *sizes)
 
     def embed(self, image: Tensor) -> TokenSet:
-        """The 32 px tokens of a canvas ``(B, 3, H, W)`` with their positions (ARTA 3.2.1)."""
+        """32 px tokens of a canvas ``(B, in_channels, H, W)`` with positions (ARTA 3.2.1)."""
         grid = (image.shape[2] // _COARSEST_PATCH, image.shape[3] // _COARSEST_PATCH)
         feats = self.patch_embed(image)
         tokens = TokenSet.from_map(to_maps(feats, grid), _COARSEST_PATCH)

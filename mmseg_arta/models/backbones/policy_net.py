@@ -17,6 +17,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import for_convolutions
+from .arch import check_images, check_in_channels
 from .pretrained import load_pretrained
 
 # repeats, kernel, stride, expansion, channels
@@ -91,13 +92,18 @@ class EfficientNetLite0(BaseModule):
     Args:
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` for weights of timm's
             ``efficientnet_lite0``; a missing key is an error.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
+
+    Raises:
+        ValueError: for a bad ``in_channels``.
     """
 
     stride, out_channels = 32, 320
 
-    def __init__(self, init_cfg: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, init_cfg: Mapping[str, Any] | None = None, in_channels: int = 3) -> None:
         super().__init__(init_cfg)
-        self.conv_stem, self.bn1 = _conv(3, 32, 3, 2), nn.BatchNorm2d(32)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.conv_stem, self.bn1 = _conv(in_channels, 32, 3, 2), nn.BatchNorm2d(32)
         channels, stages = 32, []
         for repeats, kernel, stride, expand, outputs in _STAGES:
             blocks: list[nn.Module] = []
@@ -121,7 +127,8 @@ class EfficientNetLite0(BaseModule):
         load_pretrained(self, self.init_cfg, unused=_HEAD, ways_on=_FEATURES_WAYS_ON)
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        """``(B, 3, H, W)`` to a single map ``(B, 320, H / 32, W / 32)``, sides rounded up."""
+        """``(B, in_channels, H, W)`` to one map ``(B, 320, H / 32, W / 32)``, rounded up."""
+        check_images('EfficientNetLite0', image, self.in_channels)
         image = for_convolutions(image)
         return (self.blocks(_act(self.bn1(self.conv_stem(image)))),)
 
@@ -136,7 +143,7 @@ class GroupPolicyNet(BaseModule):
     gradient is expected of them.
 
     Args:
-        backbone: config of the feature extractor.
+        backbone: config of the feature extractor; its ``in_channels`` are those of the images.
         head: options of :class:`~mmseg_arta.models.decode_heads.GroupPolicyHead`, such as its
             ``group_sizes``.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` with a checkpoint of the trained
@@ -162,6 +169,16 @@ class GroupPolicyNet(BaseModule):
             raise ValueError(
                 f'GroupPolicyNet: head.group_sizes are {sizes} patches of {patch} px, but '
                 f'merging needs {tuple(group_sizes)} patches of {patch_size} px'
+            )
+
+    def check_channels(self, in_channels: int) -> None:
+        """Raise ValueError unless the feature extractor takes images of so many channels."""
+        # Stock backbones need not say how many they take.
+        found = getattr(self.backbone, 'in_channels', in_channels)
+        if found != in_channels:
+            raise ValueError(
+                f'in_channels is {in_channels}, but the policy network takes {found}: set '
+                f'policy_net.backbone.in_channels to {in_channels}'
             )
 
     def freeze(self) -> None:
@@ -198,7 +215,7 @@ class GroupPolicyNet(BaseModule):
         """P(one class) of every whole group of a grid of patches.
 
         Args:
-            image: ``(B, 3, H, W)``.
+            image: ``(B, in_channels, H, W)``.
             grid: rows and columns of patches.
             patch_size: side of a patch in pixels.
 

@@ -132,7 +132,7 @@ def load_pretrained(
             f'{missing[:_SHOWN]}, {len(unexpected)} unexpected {unexpected[:_SHOWN]}, '
             f'{len(shapes)} of another shape {shapes[:_SHOWN]}. Expected {len(own)} keys such as '
             f'{list(own)[:_SHOWN]}, found {len(content)} such as {list(content)[:_SHOWN]}'
-            f'{_other_prefix(own, content, prefix)}. {ways_on}'
+            f'{_other_prefix(own, content, prefix)}. {_channels(module, own, weights)}{ways_on}'
         )
     fitting: Any = OrderedDict((key, weights[key]) for key in own if key in weights)
     # What was brought to the module's sizes is what the module itself would save.
@@ -196,4 +196,20 @@ def _other_prefix(own: Iterable[str], content: Iterable[str], prefix: str) -> st
         found = key.removesuffix(first)
         if found not in (key, prefix):
             return f'; prefix={found!r} may be meant'
+    return ''
+
+
+def _channels(module: nn.Module, own: Mapping[str, Any], weights: Mapping[str, Any]) -> str:
+    """For the error: that the file is of images with another number of channels."""
+    channels = getattr(module, 'in_channels', None)
+    for key in own.keys() & weights.keys():
+        shape, found = _shape(own[key]), _shape(weights[key])
+        if len(shape) != 4 or len(found) != 4 or shape[1] != channels or found[1] == channels:
+            continue
+        if (shape[0], *shape[2:]) == (found[0], *found[2:]):
+            return (
+                f'The file is of images with {found[1]} channels, and in_channels is {channels}; '
+                f'weights are not spread over other channels: set in_channels={found[1]}, or use '
+                f'weights for {channels}. '
+            )
     return ''

@@ -24,7 +24,7 @@ from ..token_reduction import (
     embed_supertokens,
     true_rows,
 )
-from .arch import resolve_arch
+from .arch import check_images, check_in_channels, resolve_arch
 from .pretrained import load_pretrained
 
 
@@ -196,6 +196,8 @@ class StepViT(BaseModule):
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights in the layout of the
             stock backbone; a missing key is an error.
+        in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
+            The policy network's backbone must take as many.
 
     Raises:
         ValueError: for options that do not fit together.
@@ -218,8 +220,10 @@ class StepViT(BaseModule):
         maps: bool = False,
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        in_channels: int = 3,
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = check_in_channels(type(self).__name__, in_channels)
         self.arch = resolve_arch(arch, VIT_ARCHS)
         dims, depth = self.arch.embed_dims, self.arch.num_layers
         size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
@@ -246,7 +250,7 @@ class StepViT(BaseModule):
             )
         self.embed_dims = dims
         self.grid = (size[0] // patch_size, size[1] // patch_size)
-        projection = nn.Conv2d(3, dims, patch_size, patch_size, bias=patch_bias)
+        projection = nn.Conv2d(in_channels, dims, patch_size, patch_size, bias=patch_bias)
         self.patch_embed = nn.ModuleDict({'projection': projection})
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dims))
         remember_grid(self)
@@ -259,6 +263,7 @@ class StepViT(BaseModule):
             self.merging = MODELS.build(dict(merging))
             self.policy_net = MODELS.build(dict(policy_net or {}))
             self.policy_net.check_sizes(self.merging.group_sizes, patch_size)
+            self.policy_net.check_channels(in_channels)
             self.policy_net.freeze()
         self.halting = None
         if halting is not None:
@@ -324,8 +329,8 @@ class StepViT(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, 3, H, W)`` normalised pixels of any size, padded with zeros right and
-                below to whole patches.
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size, padded with zeros
+                right and below to whole patches.
             group_scores: scores to merge by instead of the policy network's, which still runs:
                 group size to ``(B, rows // size, columns // size)``. For benchmarks and tests.
             confidence: per halting point ``(B, rows, columns)``, to halt by instead of the heads'.
@@ -336,10 +341,7 @@ class StepViT(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape:
-            raise ValueError(
-                f'StepViT needs images (B, 3, H, W) without empty sides, found {tuple(image.shape)}'
-            )
+        check_images('StepViT', image, self.in_channels)
         size = (image.shape[2], image.shape[3])
         image = F.pad(image, (0, -size[1] % self.patch_size, 0, -size[0] % self.patch_size))
         layout = self._merge(image, size, group_scores)

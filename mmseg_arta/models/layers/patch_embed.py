@@ -17,17 +17,18 @@ class ConvPatchEmbed(nn.Module):
 
     Args:
         dim: channels of a token; a multiple of 16.
+        in_channels: channels of the images.
     """
 
     stride = 32
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, in_channels: int = 3) -> None:
         super().__init__()
         if dim % 16:
             raise ValueError(
                 f'ConvPatchEmbed needs channels that are a multiple of 16, found {dim}'
             )
-        channels = [3] + [dim // factor for factor in (16, 8, 4, 2, 1)]
+        channels = [in_channels] + [dim // factor for factor in (16, 8, 4, 2, 1)]
         self.convs = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2, padding=1),
@@ -39,7 +40,7 @@ class ConvPatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
+        """``(B, in_channels, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
         maps = for_convolutions(image)
         for conv in self.convs:
             maps = conv(maps)
@@ -51,15 +52,16 @@ class KernelPatchEmbed(nn.Module):
 
     Args:
         dim: channels of a token.
+        in_channels: channels of the images.
     """
 
     stride = 32
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, dim, self.stride, stride=self.stride)
+        self.conv = nn.Conv2d(in_channels, dim, self.stride, stride=self.stride)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
+        """``(B, in_channels, H, W)`` to ``(B, H * W / 1024, dim)`` in raster order."""
         return self.norm(to_rows(self.conv(image)))

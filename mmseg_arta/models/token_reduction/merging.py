@@ -135,7 +135,7 @@ def embed_supertokens(
     groups that is the published halving of both).
 
     Args:
-        image: ``(B, 3, H, W)``, padded to whole patches.
+        image: ``(B, C, H, W)``, padded to whole patches.
         layout: where the supertokens lie.
         projection: the patch projection.
         positions: ``(1, rows * columns, C)`` position embeddings of the layout's grid.
