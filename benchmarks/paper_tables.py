@@ -299,7 +299,7 @@ def _measured(column: Column, part: Part) -> bool:
 
 def _tokens(row: TableRow, runs: Runs) -> str:
     if not row.config:
-        return '–'
+        return 'no config'
     model = _model(row, runs)
     return {'caps': 'caps', 'full': 'all'}.get(
         model.allocation, 'trained' if model.checkpoint else ''
@@ -308,7 +308,7 @@ def _tokens(row: TableRow, runs: Runs) -> str:
 
 def _here(name: str, column: Column, row: TableRow, figures: Mapping[str, Any], runs: Runs) -> str:
     if not row.config:
-        return 'no config'
+        return '–'
     if name == 'miou':
         return _number(runs.miou(row.config), 2)
     if figures.get('failure'):
