@@ -106,7 +106,7 @@ def test_the_chain_from_classifier_to_tested_segmentor(pretrained, tmp_path):
         'default_hooks.checkpoint.save_best': None,
         'train_dataloader.batch_size': 2,
         'model.data_preprocessor.size': '(64,64)',
-        'train_dataloader.dataset.pipeline.4.crop_size': '(64,64)',
+        'train_dataloader.dataset.pipeline.5.crop_size': '(64,64)',
         'val_dataloader.dataset.pipeline.1.scale': '(96,64)',
         'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
         # What is loaded stays as it is.
