@@ -339,7 +339,7 @@ def markdown(paper: str, part: Part, table: tuple[list[str], list[list[str]]], a
     head, lines = table
     rows = [head, ['---', *['---:'] * (len(head) - 1)], *lines]
     text = [
-        f'### {paper}: {part.title}',
+        f'## {paper}: {part.title}',
         '',
         *(f'| {" | ".join(row)} |' for row in rows),
         '',
