@@ -22,7 +22,7 @@ from mmengine.registry import Registry, root
 from tests.pages import PAGES, ROOT, fences, files, spans, tree
 
 # What commands and builds make, and what belongs to others: not part of a checkout.
-_MADE = ('dist/', 'pretrain/', 'mmseg_arta/.mim', '.venv', '<work_dir>/', 'work_dirs/')
+_MADE = ('dist/', 'build/', 'pretrain/', 'mmseg_arta/.mim', '.venv', '<work_dir>/', 'work_dirs/')
 # Folders and files of data sets, as pages on data name them.
 _DATA = ('train/', 'val/', 'meta/', 'meta/val.txt', 'data/')
 _SUFFIXES = ('.py', '.md', '.json', '.yml', '.yaml', '.toml', '.txt', '.sh', '.cpp', '.h', '.cu')
