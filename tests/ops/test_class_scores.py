@@ -207,3 +207,9 @@ def test_errors_name_the_argument(change, message):
     )
     with pytest.raises(ValueError, match=message):
         class_scores(**{**arguments, **change})
+
+
+def test_tensors_without_data():
+    probs = torch.rand(2, 3, 3, device='meta')
+    out = class_scores(probs, torch.rand(2, 3, 2, 4, device='meta'), 4, (7, 16))
+    assert out.is_meta and out.shape == (2, 3, 7, 16)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -63,7 +65,9 @@ def class_scores(
         chosen = 'reference'
     kind, _ = number_types(chosen, class_probs.dtype)
     probs, logits = class_probs.to(kind), mask_logits.to(kind)
-    with torch.autocast(class_probs.device.type, enabled=False):
+    # Tensors without data are of a device that knows no autocast.
+    meta = class_probs.is_meta
+    with nullcontext() if meta else torch.autocast(class_probs.device.type, enabled=False):
         if chosen == 'reference':
             out = reference.class_scores(probs, logits, cell, size)
         else:
