@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.NamedTemporaryFile(prefix='fuzz-', delete=False) as place:
         while done < args.count and time.monotonic() - begin < args.seconds:
             # A process that dies leaves where it was; one that hangs is ended.
-            faulthandler.dump_traceback_later(120, exit=True)
+            faulthandler.dump_traceback_later(600, exit=True)
             os.pwrite(place.fileno(), f'seed {args.seed}, {args.first + done} and on\n'.encode(), 0)
             library.cpu.use(sets[done // EACH % len(sets)])
             some, found = fuzz.run_all(
