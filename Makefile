@@ -24,11 +24,11 @@ STATE = $$(echo "$(CURDIR)"; cat $(INPUTS) | cksum)
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env install demo test sanitize sweep lint docs wheel doctor clean
+.PHONY: help env install demo test sanitize reliability sweep lint docs wheel doctor clean
 
 help: ## Show this list
 	@echo "Environment: $(VENV)"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## Make .venv, unless an environment is active or it is there
 	@if [ ! -x "$(PY)" ]; then \
@@ -75,6 +75,9 @@ sanitize: install ## Fuzz the C++ kernels, built with sanitizers (COUNT=100000 c
 	UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		"$(PY)" tests/ops/run_fuzz.py --library $(SANITIZED) --count $(COUNT) --seconds $(SECONDS)
+
+reliability: install ## Try to break the package for up to 20 minutes and write docs/reliability.md
+	"$(PY)" tests/reliability.py --out docs/reliability.md
 
 sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
 	"$(PY)" tools/sweep.py $(ARGS)

@@ -16,8 +16,14 @@ __all__ = ['__version__', 'config_path', 'register']
 
 
 def register() -> None:
-    """Import the subpackages that enter MMSegmentation's registries. Repeating it does nothing."""
+    """Import the subpackages that enter MMSegmentation's registries. Repeating it does nothing.
+
+    It also names what MMEngine's checkpoints hold to PyTorch's safe reader.
+    """
     from . import datasets, engine, evaluation, models  # noqa: F401
+    from .safe_load import allow_own_checkpoints
+
+    allow_own_checkpoints()
 
 
 def config_path(name: str) -> str:

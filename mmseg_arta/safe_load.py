@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ _PLAIN: list[Any] = [
 ]
 
 
+def allow_own_checkpoints() -> None:
+    """Let PyTorch's safe reader read MMEngine's checkpoints, wherever it is asked to.
+
+    Stock commands ask it if ``TORCH_FORCE_WEIGHTS_ONLY_LOAD`` is set.
+    """
+    torch.serialization.add_safe_globals(_PLAIN)
+
+
 def load_safely(path: str | Path) -> Any:
     """The content of a file written by ``torch.save``, on the CPU.
 
@@ -56,8 +65,9 @@ def load_safely(path: str | Path) -> Any:
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         # PyTorch puts what it stumbled over behind a paragraph of advice.
+        named = re.search(r'GLOBAL (\S+)', str(error))
         what = str(error).rpartition('WeightsUnpickler error:')[2].strip()
-        reason = what.partition('\n')[0].partition('. ')[0]
+        reason = named[1] if named else what.partition('\n')[0].partition('. ')[0]
         raise CheckpointError(
             f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
             f'state dict alone first ({reason})'

@@ -1,6 +1,6 @@
 """Training runs that are killed at random moments and resumed, against one that never was.
 
-    python tests/engine/killed_runs.py {arta,step} FOLDER --kills 20
+python tests/engine/killed_runs.py {arta,step} FOLDER --kills 20
 """
 
 from __future__ import annotations

@@ -1,0 +1,104 @@
+"""Checkpoints are read without running what is in them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmseg_arta.safe_load import CheckpointError, load_safely
+
+
+class Planted:
+    """Makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """As training writes it: with log histories and NumPy's numbers."""
+    hub = MessageHub('safe')
+    hub.update_scalar('train/loss', torch.tensor(0.5))
+    hub.update_scalar('train/time', np.float64(1.5))
+    hub.update_info('seed', np.int64(3))
+    path = tmp_path / 'own.pth'
+    content = dict(state_dict=nn.Linear(2, 3).state_dict(), message_hub=hub.state_dict())
+    torch.save(content | dict(meta=dict(places=np.arange(3))), path)
+    return path
+
+
+@pytest.fixture(params=['alone', 'beside weights', 'old format'])
+def planted(request: Any, tmp_path: Path) -> Path:
+    what: Any = Planted(tmp_path / 'ran')
+    if request.param != 'alone':
+        what = dict(state_dict=nn.Linear(2, 3).state_dict(), meta=what)
+    path = tmp_path / 'planted.pth'
+    torch.save(what, path, _use_new_zipfile_serialization=request.param != 'old format')
+    return path
+
+
+def test_what_training_writes_is_read(own: Path) -> None:
+    found = load_safely(own)
+    history = found['message_hub']['log_scalars']['train/loss']
+    assert history.current() == 0.5 and found['message_hub']['runtime_info']['seed'] == 3
+
+
+def test_planted_code_does_not_run(planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f'{planted.name}.*more than tensors.*mkdir'):
+        load_safely(planted)
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_stock_loading_forced_to_be_safe(
+    own: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    model = nn.Linear(2, 3)
+    load_checkpoint(model, str(own))
+    assert torch.equal(model.weight, load_safely(own)['state_dict']['weight'])
+    with pytest.raises(Exception, match='mkdir'):
+        load_checkpoint(model, str(planted))
+    assert not (tmp_path / 'ran').exists()
+    # The file would have run.
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+    torch.load(planted, weights_only=False)
+    assert (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'no PyTorch checkpoint'),
+        (b'PK', 'no PyTorch checkpoint|no checkpoint'),
+        (b'just text\n', 'no checkpoint|no PyTorch checkpoint'),
+        (None, 'no such file'),
+    ],
+)
+def test_what_is_no_checkpoint_is_named(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / 'some.pth'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f'some.pth: .*({message})') as info:
+        load_safely(path)
+    assert '\n' not in str(info.value)
+
+
+@pytest.mark.parametrize('share', [0.1, 0.5, 0.95])
+def test_a_file_that_was_cut_off(own: Path, share: float) -> None:
+    own.write_bytes(own.read_bytes()[: int(own.stat().st_size * share)])
+    with pytest.raises(CheckpointError, match=r'own\.pth: is no PyTorch checkpoint'):
+        load_safely(own)
