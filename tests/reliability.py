@@ -162,8 +162,8 @@ def finish(row: Row, process: subprocess.Popen[str]) -> None:
 HEAD = (
     '# Reliability\n\n'
     'What was done to break the package, how often, and what happened. `make reliability` does it\n'
-    'again and writes this page; most of it is in the tests. Refusals are errors of one line, or of\n'
-    'one for every thing that is wrong.\n\n'
+    'again and writes this page; most of it is in the tests. Refusals are errors of one line, or\n'
+    'of one for every thing that is wrong.\n\n'
 )
 
 
