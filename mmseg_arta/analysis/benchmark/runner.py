@@ -21,6 +21,7 @@ from ...models.token_reduction.merging import ThresholdMerging
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
 from ..flops.load import build_model, load_config
 from ..flops.samples import prepare_batch
+from ..launches import LaunchCounter
 from .memory import PeakMemory
 from .pictures import PictureStore
 from .subjects import Conditions, Model
@@ -124,6 +125,29 @@ class Runner:
             dry=allocation != 'model',
         )
         return found.to_dict()
+
+    def launches(self, number: int, train: bool = False) -> LaunchCounter:
+        """What a prediction or a training step asks of a device."""
+        pixels, labels = self._pictures.batch(number, self._conditions.batch_size)
+        inputs, samples = self._prepare(pixels)
+        counter = LaunchCounter(self._model)
+        if not train:
+            self._model.eval()
+            with counter:
+                self._predict(inputs, samples)
+            return counter
+        self._label(samples, labels, tuple(inputs.shape[2:]), number)
+        optimizer = self._optimizer = self._optimizer or _optimizer(self._model, self._config)
+        self._model.train()
+        with counter:
+            with self._autocast():
+                loss, _ = self._model.parse_losses(self._model(inputs, samples, mode='loss'))
+            counter.phase = 'backward'
+            optimizer.backward(loss)
+            counter.phase = 'optimizer'
+            optimizer.step()
+            optimizer.zero_grad()
+        return counter
 
     def reset_peak(self) -> None:
         """Start the run whose memory counts."""

@@ -75,7 +75,7 @@ class OperatorCounter(TorchDispatchMode):
         self.uncounted: Counter[str] = Counter()
 
     def __enter__(self) -> OperatorCounter:
-        self._noted = _noting(self._model, self._calls)
+        self._noted = noting(self._model, self._calls)
         self._noted.__enter__()
         super().__enter__()
         return self
@@ -121,7 +121,7 @@ class OperatorCounter(TorchDispatchMode):
 
 
 @contextmanager
-def _noting(model: nn.Module, calls: list[tuple[str, str]]) -> Generator[None]:
+def noting(model: nn.Module, calls: list[tuple[str, str]]) -> Generator[None]:
     """Within this context ``calls`` ends with the module and method that run."""
     changed: list[tuple[nn.Module, str]] = []
     try:

@@ -1,0 +1,114 @@
+"""How many kernels a GPU would have to start for a prediction or a training step.
+
+Counted on any machine, by component: operators, those that start a kernel, waits of the host for
+a value on the device, and copies of host values to it. Beside them stands the time to start that
+many kernels, and the least time that the arithmetic and the memory of a card need for them.
+
+    python benchmarks/launches.py arta-tiny_mask2former_4xb8-80k_ade20k-512x512 --allocation 0.3
+    python benchmarks/launches.py lrformer-s_lrhead_4xb4-160k_ade20k-512x512 --train --card h100
+
+Configs are those of tools/benchmark.py. On a CPU some operators are other ones than on a GPU, but
+about as many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.measure import machine, table
+from mmseg_arta.analysis.benchmark.pictures import store_pictures
+from mmseg_arta.analysis.benchmark.runner import Runner
+from mmseg_arta.analysis.benchmark.subjects import Conditions, read_models
+from mmseg_arta.analysis.launches import CARDS, LAUNCH, LaunchCounter, Launches
+from mmseg_arta.files import check_writable, write_json
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', metavar='CONFIG')
+    parser.add_argument('--allocation', nargs='+', default=(), metavar='NAME')
+    parser.add_argument('--shape', type=int, nargs=2, default=(512, 512), metavar=('H', 'W'))
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N')
+    parser.add_argument('--train', action='store_true', help='a training step')
+    parser.add_argument('--dtype', choices=('fp32', 'tf32', 'bf16', 'fp16'), default='fp32')
+    parser.add_argument('--card', choices=CARDS, default='h100')
+    parser.add_argument(
+        '--operators', type=int, default=0, metavar='N', help='list the N most frequent, and waits'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all counts')
+    return parser.parse_args(argv)
+
+
+def row(name: str, counts: Launches, args: argparse.Namespace) -> list[str]:
+    milliseconds = [counts.seconds_to_launch(), counts.roofline(CARDS[args.card], args.dtype)]
+    numbers = [counts.dispatched, counts.launched, counts.synced, counts.copied]
+    return [name, *map(str, numbers), *(f'{1e3 * value:.2f}' for value in milliseconds)]
+
+
+def report(label: str, found: LaunchCounter, args: argparse.Namespace) -> str:
+    head = ['component', 'operators', 'kernels', 'waits', 'copies', 'launching (ms)']
+    rows = [[*head, f'{args.card}, {args.dtype} (ms)']]
+    rows += [row(name, counts, args) for name, counts in found.parts.items()]
+    rows.append(row('all', found.total, args))
+    lines = [label, table(rows)]
+    if args.operators:
+        frequent = sorted(found.names.items(), key=lambda item: -item[1])[: args.operators]
+        lines.append(', '.join(f'{name} {count}' for name, count in frequent))
+        lines += [f'{count} x {what}' for what, count in sorted(found.waits.items())]
+    return '\n'.join(lines)
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Count, print, and gather what is to be written."""
+    dtype = 'fp32' if args.dtype == 'tf32' else args.dtype  # the same operators
+    conditions = Conditions(tuple(args.shape), args.batch_size, dtype=dtype)
+    models = read_models(args.configs, allocations=args.allocation)
+    gathered: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = store_pictures(None, conditions.shape, Path(folder), args.batch_size)
+        for model in models:
+            runner = Runner(model, conditions, pictures)
+            # What is made once and kept is no part of a step.
+            runner.launches(0, args.train)
+            found = runner.launches(0, args.train)
+            runner.close()
+            print(report(model.label, found, args), end='\n\n', flush=True)
+            parts = {name: asdict(counts) for name, counts in found.parts.items()}
+            gathered[model.label] = dict(
+                config=model.config,
+                allocation=model.allocation,
+                all=asdict(found.total),
+                parts=parts,
+                operators=found.names,
+                waits=found.waits,
+            )
+    return gathered
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        if args.json:
+            check_writable('--json', args.json)
+        gathered = measure(args)
+    except (OSError, ValueError) as error:
+        print(f'launches: error: {error}', file=sys.stderr)
+        return 2
+    if args.json:
+        settings = dict(shape=args.shape, batch_size=args.batch_size, dtype=args.dtype)
+        settings |= dict(train=args.train, launch_seconds=LAUNCH)
+        write_json(args.json, dict(machine=machine('cpu'), settings=settings, models=gathered))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The page on reliability has a row for everything that is described, and the tests exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.reliability import ROOT, Row, chosen, page, rows
+
+PAGE = ROOT / 'docs/reliability.md'
+
+
+@pytest.mark.parametrize('row', rows(), ids=lambda row: row.tried)
+def test_what_a_row_names_exists(row: Row) -> None:
+    assert row.tests or row.command
+    for test in row.tests:
+        path, _, name = test.partition('::')
+        body = ast.parse((ROOT / path).read_text(encoding='utf-8')).body
+        assert name in [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    for part in row.command:
+        assert not part.endswith('.py') or (ROOT / part).exists()
+
+
+def test_the_page_has_all_rows_and_no_failure() -> None:
+    text = PAGE.read_text(encoding='utf-8')
+    lines = text.splitlines()
+    for row in rows():
+        assert f'## {row.section}' in lines
+        found = [line for line in lines if line.startswith(f'| {row.tried} | ')]
+        assert len(found) == 1, row.tried
+        times, outcome = found[0].split(' | ')[1:3]
+        assert int(times.replace(' ', '')) > 0 or 'skipped: ' in outcome
+        assert outcome.startswith(row.happens) or 'skipped: ' in outcome
+    assert '**failed**' not in text
+
+
+def test_failures_and_reasons_are_told() -> None:
+    good = Row('Kernels', 'many calls', 'answers', times=12000)
+    bad = Row('Kernels', 'others', 'answers', times=3, failures=['it broke'])
+    left = Row('Kernels', 'on a GPU', 'answers', skipped=['there is none', 'there is none'])
+    lines = page([good, bad, left], 90).splitlines()
+    assert '| many calls | 12 000 | answers |' in lines
+    assert '| others | 3 | **failed**: it broke |' in lines
+    assert '| on a GPU | 0 | not tried; skipped: there is none |' in lines
+
+
+def test_words_are_short_and_without_folders(tmp_path: Path) -> None:
+    words = [f'ValueError: {tmp_path}/some.pth: is no checkpoint', 'TypeError: no', 'TypeError: no']
+    words += ['ValueError: something that is much longer than the first of them, really']
+    assert chosen(words) == ['TypeError: no', 'ValueError: some.pth: is no checkpoint']
