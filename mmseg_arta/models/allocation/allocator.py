@@ -69,6 +69,11 @@ class TokenAllocator(nn.Module):
             dim, patch_size, use_image, use_parent, image_hidden, in_channels
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters."""
+        return self.embed.scale.dtype
+
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
         if self.score is None:
@@ -116,7 +121,8 @@ class TokenAllocator(nn.Module):
 
         parents = tokens.feats
         if self.straight_through:
-            parents = parents * gate(scores, selected, batch, tokens.batch_size)[:, None]
+            factors = gate(scores, selected, batch, tokens.batch_size)
+            parents = parents * factors.to(self.dtype)[:, None]
         parents = tokens.with_feats(parents)
         children = self.split(parents, image, selected, counts, chosen)
         record = AllocationRound(

@@ -158,6 +158,7 @@ def _allocate_among_open(
     factors = torch.ones_like(scores)
     if allocator.straight_through:
         factors = gate(scores, selected, batch, len(lengths))
+    factors = factors.to(allocator.dtype)
 
     picked = selected.split(sizes)
     counts = torch.stack(
@@ -187,7 +188,7 @@ def _allocate_among_open(
     children = []
     for number, part in enumerate(parts):
         rows = state.open_tokens[number].rows()
-        factor = torch.ones(len(state.levels[number]), dtype=scores.dtype, device=rows.device)
+        factor = torch.ones(len(state.levels[number]), dtype=factors.dtype, device=rows.device)
         factor = factor.index_copy(0, rows, factors.split(sizes)[number])[:, None]
         level = state.levels[number]
         # Features of the parents after the round that could have selected them first.

@@ -29,7 +29,7 @@ from ..layers import (
     sine_position,
     to_maps,
 )
-from .arch import MixedEncoderArch, check_images, check_in_channels, resolve_arch
+from .arch import MixedEncoderArch, check_in_channels, checked_images, resolve_arch
 from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
 from .pretrained import is_pretrained, load_pretrained
 
@@ -217,7 +217,8 @@ class MixedResolutionEncoder(BaseModule):
         Raises:
             ValueError: for an empty image or batch, or a wrong number of boundary maps.
         """
-        check_images(type(self).__name__, image, self.in_channels)
+        weight = next(self.parameters())
+        image = checked_images(type(self).__name__, image, self.in_channels, weight)
         if boundary_scores is not None and len(boundary_scores) != _ROUNDS:
             raise ValueError(
                 f'boundary_scores must hold one map per allocation round: expected {_ROUNDS}, '
