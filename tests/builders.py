@@ -147,7 +147,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
     'LRFormer': dict(
         backbone=dict(type='LRFormer', arch=_ONE_BLOCK, pooled_size=4),
         decode_head=dict(
-            type='LRHead', in_channels=[32, 32, 32], channels=16, num_classes=5, num_heads=2
+            type='LRHead',
+            in_channels=[32, 32, 32],
+            channels=16,
+            num_classes=5,
+            num_heads=2,
+            pooled_size=4,
         ),
     ),
     'LRFormer+, grid decoder': dict(

@@ -31,6 +31,16 @@ class GridPlaces:
     sizes: tuple[tuple[int, int], ...]
 
 
+class MapGroupNorm(nn.GroupNorm):
+    """Group normalisation that takes a single cell too, whose groups of one channel are the bias.
+
+    PyTorch's layer refuses that, in evaluation as well.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class GridDeformAttention(DeformAttention):
     """Multi-scale deformable attention by bilinear sampling of maps (Deformable DETR).
 
@@ -115,7 +125,7 @@ class GridPixelDecoder(nn.Module):
         self.dim, self.normalize = dim, normalize
         coarse = self.in_channels[:-1]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1), nn.GroupNorm(_GROUPS, dim))
+            nn.Sequential(nn.Conv2d(channels, dim, 1), MapGroupNorm(_GROUPS, dim))
             for channels in coarse
         )
         self.level_embed = nn.Parameter(torch.randn(len(coarse), dim))
@@ -126,10 +136,10 @@ class GridPixelDecoder(nn.Module):
             for _ in range(num_layers)
         )
         self.lateral = nn.Sequential(
-            nn.Conv2d(self.in_channels[-1], dim, 1, bias=False), nn.GroupNorm(_GROUPS, dim)
+            nn.Conv2d(self.in_channels[-1], dim, 1, bias=False), MapGroupNorm(_GROUPS, dim)
         )
         self.out_conv = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_GROUPS, dim), nn.ReLU()
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False), MapGroupNorm(_GROUPS, dim), nn.ReLU()
         )
         self.mask_proj = nn.Conv2d(dim, mask_dim, 1)
         for module in self.modules():
