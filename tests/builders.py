@@ -75,7 +75,8 @@ def dense_segmentor(
 
 def _segmentor(test_cfg: Mapping[str, Any] | None, **parts: Any) -> nn.Module:
     test_cfg = test_cfg or dict(mode='whole')
-    model = MODELS.build(dict(type='EncoderDecoder', train_cfg=dict(), test_cfg=test_cfg, **parts))
+    parts.setdefault('type', 'EncoderDecoder')
+    model = MODELS.build(dict(train_cfg=dict(), test_cfg=test_cfg, **parts))
     model.test_cfg = ConfigDict(model.test_cfg)
     return model
 
@@ -88,3 +89,110 @@ def samples(size: tuple[int, int], classes: int = 5, batch: int = 2) -> list[Seg
         sample.gt_sem_seg = PixelData(data=torch.randint(0, classes, (1, *size)))
         out.append(sample)
     return out
+
+
+_MERGED = dict(type='GroupPolicyNet', head=dict(group_sizes=(2,)))
+_ATM = dict(in_channels=32, channels=16, num_classes=5, num_layers=2, num_heads=2)
+_HALTING = dict(
+    after=(1,),
+    head=dict(type='ATMTokenClassifier', **_ATM),
+    policy=dict(type='ConfidenceHalting', threshold=0.5),
+)
+_ONE_BLOCK = dict(dims=(32, 32, 32, 32), depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+_HALF_REFINED = dict(type='FixedRatioAllocation', ratios=(0.5, 0.5, 0.5))
+_SPARSE = dict(SMALL_HEAD, in_channels=(32, 32, 32, 32), cell_position='none')
+
+
+def _vit(**options: Any) -> dict[str, Any]:
+    arch = dict(embed_dims=32, num_layers=3, num_heads=2)
+    return dict(type='StepViT', arch=arch, img_size=64, **options)
+
+
+def _sparse(**options: Any) -> dict[str, Any]:
+    return {**_SPARSE, 'pixel_decoder': dict(SMALL_HEAD['pixel_decoder'], **options)}
+
+
+#: Parts of the smallest segmentor of every family, for five classes.
+FAMILIES: dict[str, dict[str, Any]] = {
+    'ARTA': dict(
+        backbone=dict(type='ARTA', arch=NANO, allocation=_HALF_REFINED),
+        decode_head=SMALL_HEAD,
+        auxiliary_head=dict(type='BoundaryScoreHead'),
+    ),
+    'DUPS': dict(
+        backbone=dict(type='DUPS', arch=NANO, allocation=_HALF_REFINED, image_hidden='deep'),
+        decode_head=dict(SMALL_HEAD, cell_position='sine', normalize='max'),
+        auxiliary_head=dict(type='BoundaryScoreHead'),
+    ),
+    'ARTA, stock head': dict(
+        backbone=dict(type='ARTA', arch=NANO, allocation=_HALF_REFINED, coarse_block='swin'),
+        neck=dict(type='TokensToMaps', in_channels=NANO['dims']),
+        decode_head=dict(
+            type='SegformerHead',
+            in_channels=list(reversed(NANO['dims'])),
+            in_index=[0, 1, 2, 3],
+            channels=16,
+            num_classes=5,
+            norm_cfg=dict(type='BN'),
+        ),
+    ),
+    'AFF': dict(
+        backbone=dict(type='AutoFocusFormer', arch=dict(_ONE_BLOCK, cluster_size=4)),
+        decode_head=_sparse(mask_tokens='finest', project_same=True),
+    ),
+    'Swin, point decoder': dict(
+        backbone=dict(type='AFFSwin', arch=dict(_ONE_BLOCK, cluster_size=4)),
+        decode_head=_sparse(mask_tokens='finest'),
+    ),
+    'LRFormer': dict(
+        backbone=dict(type='LRFormer', arch=_ONE_BLOCK, pooled_size=4),
+        decode_head=dict(
+            type='LRHead',
+            in_channels=[32, 32, 32],
+            channels=16,
+            num_classes=5,
+            num_heads=2,
+            pooled_size=4,
+        ),
+    ),
+    'LRFormer+, grid decoder': dict(
+        backbone=dict(type='LRFormer', arch=_ONE_BLOCK, pooled_size=4),
+        decode_head=dict(_sparse(type='grid'), dim=32),
+    ),
+    'SegViT': dict(backbone=_vit(out_indices=(0, 1, 2)), decode_head=dict(type='ATMHead', **_ATM)),
+    'SegViT, shrunk': dict(
+        backbone=_vit(out_indices=(1, 2), shrink_at=2),
+        decode_head=dict(type='ShrunkATMHead', grid=(4, 4), **_ATM),
+    ),
+    'CTS': dict(
+        backbone=_vit(
+            out_indices=(0, 1, 2), merging=dict(type='TopGroupMerging'), policy_net=_MERGED
+        ),
+        decode_head=dict(type='ATMHead', self_attention=False, classes='presence', **_ATM),
+    ),
+    'DToP': dict(
+        backbone=_vit(out_indices=(2,), halting=_HALTING),
+        decode_head=dict(type='HaltingATMHead', **_ATM),
+    ),
+    'STEP': dict(
+        backbone=_vit(
+            out_indices=(2,),
+            merging=dict(type='ThresholdMerging', thresholds={'2': 0.5}),
+            policy_net=_MERGED,
+            halting=_HALTING,
+        ),
+        decode_head=dict(type='HaltingATMHead', **_ATM),
+    ),
+}
+
+
+def family_segmentor(name: str, **options: Any) -> nn.Module:
+    """The smallest segmentor of a family in :data:`FAMILIES`, its weights made by ``init_weights``.
+
+    Args:
+        name: of the family.
+        options: of the segmentor: ``type``, ``test_cfg``, ``data_preprocessor``, other parts.
+    """
+    model = _segmentor(options.pop('test_cfg', None), **{**FAMILIES[name], **options})
+    model.init_weights()
+    return model

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmseg_arta.models.allocation.host_counts import _counted, counts_on_host
+from mmseg_arta.models.allocation import host_counts
+from mmseg_arta.models.allocation.host_counts import _counted, _counted_bounded, counts_on_host
 from tests.ops import compiling
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels', 'fresh_compiler')
@@ -34,6 +35,26 @@ def test_one_graph_without_breaks_serves_all_token_counts(options):
     assert len(seen) > len(images) // 2 and graphs.of('counted_rows') == 3
 
 
+@torch.no_grad()
+def test_a_bound_is_in_the_graph(monkeypatch):
+    told = []
+    monkeypatch.setattr(host_counts, 'tell_of_bound', lambda totals, most: told.append(totals))
+    images = compiling.different_images()[:4]
+    model = compiling.halved_by_scores(images, compiling.SHORT)
+    most = min(sum(level.lengths[0] for level in model(image).levels) for image in images) - 1
+    model.max_tokens = most
+    graphs = compiling.Graphs()
+    compiled = torch.compile(model, backend=graphs)
+    for image in images:
+        told.clear()
+        found = compiled(image)
+        # One read a round, as without a bound.
+        assert len(told) == 3 and told[-1][0] > most
+        compiling.assert_same(found, model(image))
+        assert most - 4 < sum(level.lengths[0] for level in found.levels) <= most
+    assert graphs.count == 1 and compiling.breaks() == 0
+
+
 @pytest.mark.parametrize('counts', [[0], [3, 0, 1], [5, 7]])
 def test_counts_in_a_graph_are_those_of_eager_mode(counts):
     graphs = compiling.Graphs('aot_eager')
@@ -53,4 +74,6 @@ def test_counts_in_a_graph_are_those_of_eager_mode(counts):
 
 
 def test_op_of_the_counts_does_as_its_fake_says():
-    torch.library.opcheck(_counted, (torch.tensor([3, 0, 1]),))
+    counts = torch.tensor([3, 0, 1])
+    torch.library.opcheck(_counted, (counts,))
+    torch.library.opcheck(_counted_bounded, (counts, counts * 4, 20))

@@ -2,6 +2,7 @@
 
 from . import policies
 from .allocator import Allocation, TokenAllocator
+from .bound import TokenBound, check_max_tokens
 from .children import SubPatchEmbed, split_selected
 from .policies import *  # noqa: F403
 from .reconsider import allocate_reconsidering
@@ -13,7 +14,9 @@ __all__ = [
     'BoundaryScorePredictor',
     'SubPatchEmbed',
     'TokenAllocator',
+    'TokenBound',
     'allocate_reconsidering',
+    'check_max_tokens',
     'segment_counts',
     'segment_softmax',
     'segment_top',

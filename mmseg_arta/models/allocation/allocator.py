@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...ops import at_patches
 from ...structures import FINEST_PATCH, AllocationRound, TokenSet
+from .bound import TokenBound
 from .children import SubPatchEmbed, split_selected
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
@@ -69,6 +70,11 @@ class TokenAllocator(nn.Module):
             dim, patch_size, use_image, use_parent, image_hidden, in_channels
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the parameters."""
+        return self.embed.scale.dtype
+
     def predict(self, feats: Tensor) -> Tensor:
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
         if self.score is None:
@@ -84,6 +90,7 @@ class TokenAllocator(nn.Module):
         round_index: int,
         present: tuple[tuple[int, ...], ...] = (),
         truth: Tensor | None = None,
+        bound: TokenBound | None = None,
     ) -> tuple[TokenSet, TokenSet, AllocationRound]:
         """Allocate finer tokens.
 
@@ -95,6 +102,7 @@ class TokenAllocator(nn.Module):
             present: tokens ``[level][image]`` so far, for policies that count them.
             truth: ``(B, rows, columns)`` true boundary shares of all patches of the
                 candidates' size, for policies that select by them.
+            bound: on the tokens of an image, whatever the policy selects.
 
         Returns:
             The candidates (unchanged in value), the new tokens with as many channels,
@@ -110,13 +118,15 @@ class TokenAllocator(nn.Module):
             present=present,
             truth=None if truth is None else shares_of(tokens, batch, truth),
         )
-        selected = policy(candidates, round_index, self.training)
+        wanted = policy(candidates, round_index, self.training)
+        selected, bounded = self.within(bound, wanted, scores, batch, tokens.offsets)
         counts = segment_counts(selected, tokens.offsets)
-        chosen = counts_on_host(counts)
+        chosen = counts_on_host(counts, bounded)
 
         parents = tokens.feats
         if self.straight_through:
-            parents = parents * gate(scores, selected, batch, tokens.batch_size)[:, None]
+            factors = gate(scores, selected, batch, tokens.batch_size)
+            parents = parents * factors.to(self.dtype)[:, None]
         parents = tokens.with_feats(parents)
         children = self.split(parents, image, selected, counts, chosen)
         record = AllocationRound(
@@ -130,6 +140,28 @@ class TokenAllocator(nn.Module):
             tokens.grid,
         )
         return parents, children, record
+
+    def within(
+        self,
+        bound: TokenBound | None,
+        wanted: Tensor,
+        scores: Tensor,
+        batch: Tensor,
+        offsets: Tensor,
+    ) -> tuple[Tensor, tuple[Tensor, int] | None]:
+        """What a bound leaves of a selection, and what :func:`counts_on_host` tells of it.
+
+        Args:
+            bound: None for none.
+            wanted: ``(N,)`` bool, what the policy selects.
+            scores: ``(N,)`` that this allocator predicts.
+            batch, offsets: image of each candidate, and their row offsets.
+        """
+        if bound is None:
+            return wanted, None
+        best = None if self.score is None else scores
+        kept = bound.keep(wanted, best, batch, offsets)
+        return kept, (bound.totals(wanted, offsets), bound.most)
 
     def split(
         self,

@@ -5,16 +5,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .bound import tell_of_bound
 
-def counts_on_host(counts: Tensor) -> tuple[int, ...]:
+
+def counts_on_host(counts: Tensor, bounded: tuple[Tensor, int] | None = None) -> tuple[int, ...]:
     """Token counts ``(K,)`` as Python integers: the one host synchronisation of a round.
 
     In a compiled graph they are symbols that stand for all counts. ``tolist`` would give such
     symbols only with ``fullgraph=True`` and split the graph otherwise.
+
+    Args:
+        counts: how many tokens were chosen.
+        bounded: ``(B,)`` tokens that images would have without a bound, and the bound. They are
+            read together with the counts, to warn if there are more.
     """
     if not torch.compiler.is_compiling():
-        return tuple(counts.tolist())
-    return tuple(rows.shape[0] for rows in _counted(counts))
+        if bounded is None:
+            return tuple(counts.tolist())
+        return tuple(_read(counts, *bounded))
+    rows = _counted(counts) if bounded is None else _counted_bounded(counts, *bounded)
+    return tuple(of_one.shape[0] for of_one in rows)
+
+
+def _read(counts: Tensor, totals: Tensor, most: int) -> list[int]:
+    numbers = torch.cat((counts, totals)).tolist()
+    tell_of_bound(numbers[len(counts) :], most)
+    return numbers[: len(counts)]
 
 
 @torch.library.custom_op(
@@ -25,8 +41,17 @@ def _counted(counts):
     return [counts.new_empty((count, 0)) for count in counts.tolist()]
 
 
-@_counted.register_fake
-def _(counts):
+@torch.library.custom_op(
+    'mmseg_arta::counted_rows_bounded',
+    mutates_args=(),
+    schema='(Tensor counts, Tensor totals, int most) -> Tensor[]',
+)
+def _counted_bounded(counts, totals, most):
+    """As ``counted_rows``, and a warning if one of ``totals`` is beyond ``most``."""
+    return [counts.new_empty((count, 0)) for count in _read(counts, totals, most)]
+
+
+def _rows_of_any_count(counts, *bound):
     # The sizes that torch.library.get_ctx() hands out are refused, and the graph split, unless
     # the whole program is compiled with fullgraph=True. The model can do with unknown sizes.
     shape_env = counts.fake_mode.shape_env
@@ -34,3 +59,7 @@ def _(counts):
     for size in sizes:
         torch._check(size >= 0)
     return [counts.new_empty((size, 0)) for size in sizes]
+
+
+_counted.register_fake(_rows_of_any_count)
+_counted_bounded.register_fake(_rows_of_any_count)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...structures import AllocationRound, TokenSet, offsets_from_lengths
 from ..layers import EncoderLayout
 from .allocator import Allocation, TokenAllocator, gate, shares_of
+from .bound import TokenBound
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .segments import segment_counts
@@ -84,6 +85,7 @@ def allocate_reconsidering(
     image: Tensor,
     layout: EncoderLayout,
     truth: Sequence[Tensor] | None = None,
+    max_tokens: int | None = None,
 ) -> ReconsideredAllocation:
     """Allocation stage for :class:`ReconsideringAllocation`.
 
@@ -95,11 +97,12 @@ def allocate_reconsidering(
         image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
         layout: where tokens are.
         truth: true boundary shares per patch, coarse to fine.
+        max_tokens: most tokens of an image, see :class:`TokenBound`.
     """
     state = ReconsideredAllocation([levels])
     state.levels, state.open_tokens = list(levels), [OpenTokens.all_of(levels[0])]
     for mix in rounds[1:]:
-        _allocate_among_open(state, allocators, rounds, image, policy, truth)
+        _allocate_among_open(state, allocators, rounds, image, policy, truth, max_tokens)
         # Tokens may have joined any level.
         layout.forget()
         state.levels = mix(state.levels, layout)
@@ -114,6 +117,7 @@ def _allocate_among_open(
     image: Tensor,
     policy: AllocationPolicy,
     truth: Sequence[Tensor] | None,
+    max_tokens: int | None,
 ) -> None:
     """Decide about all tokens without children, and insert the new tokens into their levels.
 
@@ -140,11 +144,12 @@ def _allocate_among_open(
         shares = torch.cat([shares_of(*each) for each in zip(parts, batches, truth, strict=False)])[
             order
         ]
-    chosen = policy(
+    offsets = offsets_from_lengths(lengths, batch.device)
+    wanted = policy(
         Candidates(
             scores.detach()[order],
             batch[order],
-            offsets_from_lengths(lengths, batch.device),
+            offsets,
             lengths,
             level_of[order],
             tuple(level.lengths for level in state.levels),
@@ -153,18 +158,21 @@ def _allocate_among_open(
         index,
         allocator.training,
     )
+    bound = TokenBound.on(state.levels, max_tokens)
+    chosen, bounded = allocator.within(bound, wanted, scores[order], batch[order], offsets)
     selected = torch.empty_like(chosen)
     selected[order] = chosen
     factors = torch.ones_like(scores)
     if allocator.straight_through:
         factors = gate(scores, selected, batch, len(lengths))
+    factors = factors.to(allocator.dtype)
 
     picked = selected.split(sizes)
     counts = torch.stack(
         [segment_counts(mask, part.offsets) for mask, part in zip(picked, parts, strict=True)]
     )
     images = len(lengths)
-    flat = counts_on_host(counts.flatten())
+    flat = counts_on_host(counts.flatten(), bounded)
     on_host = [flat[first : first + images] for first in range(0, len(flat), images)]
     records = [
         AllocationRound(
@@ -187,7 +195,7 @@ def _allocate_among_open(
     children = []
     for number, part in enumerate(parts):
         rows = state.open_tokens[number].rows()
-        factor = torch.ones(len(state.levels[number]), dtype=scores.dtype, device=rows.device)
+        factor = torch.ones(len(state.levels[number]), dtype=factors.dtype, device=rows.device)
         factor = factor.index_copy(0, rows, factors.split(sizes)[number])[:, None]
         level = state.levels[number]
         # Features of the parents after the round that could have selected them first.

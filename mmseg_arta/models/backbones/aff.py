@@ -17,7 +17,7 @@ from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
 from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
-from .arch import check_cluster_count, check_images, check_in_channels, resolve_arch
+from .arch import check_cluster_count, check_in_channels, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -333,7 +333,7 @@ class AutoFocusFormer(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        check_images('AutoFocusFormer', image, self.in_channels)
+        image = checked_images('AutoFocusFormer', image, self.in_channels, next(self.parameters()))
         image_size = (image.shape[2], image.shape[3])
         image = F.pad(image, (0, -image.shape[3] % FINEST_PATCH, 0, -image.shape[2] % FINEST_PATCH))
         canvas = (image.shape[2], image.shape[3])

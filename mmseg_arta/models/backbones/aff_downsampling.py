@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...ops import nearest_tokens
 from ...structures import FINEST_PATCH, Neighborhood, TokenSet, full_grid, offsets_from_lengths
-from ..layers import PointConv
+from ..layers import PointConv, wide_linear
 
 #: 'l2' as in the published code, 'l1' as in the paper, 'none' for no prior.
 GridPrior = Literal['l2', 'l1', 'none']
@@ -72,7 +72,7 @@ class AdaptiveDownsample(nn.Module):
             grid: ``(rows, columns)`` of the canvas in units of 4 px.
         """
         with torch.autocast(x.device.type, enabled=False):
-            importance = self.importance(x.to(self.importance.weight.dtype)).squeeze(1).sigmoid()
+            importance = wide_linear(self.importance, x).squeeze(1).sigmoid()
         chosen = self.select(tokens, neighborhood.to_tokens(importance.detach()), grid)
         feats = self.merge_around(neighborhood.inverse[chosen], x, importance, neighborhood)
         return _next_tokens(tokens, feats, tokens.xy[chosen], self.stride, grid)

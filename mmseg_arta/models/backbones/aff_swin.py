@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
 from .aff_downsampling import PatchMerging
-from .arch import check_images, check_in_channels, resolve_arch
+from .arch import check_in_channels, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -108,7 +108,7 @@ class AFFSwin(BaseModule):
         Raises:
             ValueError: for an empty image or batch, or another number of channels.
         """
-        check_images('AFFSwin', image, self.in_channels)
+        image = checked_images('AFFSwin', image, self.in_channels, next(self.parameters()))
         image = F.pad(image, (0, -image.shape[3] % 4, 0, -image.shape[2] % 4))
         x = self.patch_embed(image)
         maps = []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from ...structures import MOST_CLUSTER_SIZE
@@ -100,17 +101,29 @@ def check_in_channels(model: str, value: Any) -> int:
     return value
 
 
-def check_images(model: str, image: Tensor, channels: int) -> None:
-    """A batch of images is one that a model takes.
+def checked_images(model: str, image: Tensor, channels: int, weight: Tensor) -> Tensor:
+    """A batch of images that a model takes, in the number type of its weights.
+
+    Preprocessors hand out float32 whatever the model computes in. Under autocast images stay
+    what they are.
+
+    Args:
+        model: its name, for the error.
+        image: ``(B, channels, H, W)`` pixels.
+        channels: that the model takes.
+        weight: one of its weights.
 
     Raises:
-        ValueError: unless it is ``(B, channels, H, W)`` without empty sides.
+        ValueError: if the images have other dimensions, or an empty side.
     """
     if image.ndim != 4 or image.shape[1] != channels or 0 in image.shape:
         raise ValueError(
             f'{model} needs images (B, {channels}, H, W) without empty sides (in_channels is '
             f'{channels}), found {tuple(image.shape)}'
         )
+    if image.dtype == weight.dtype or not image.is_floating_point():
+        return image
+    return image if torch.is_autocast_enabled(image.device.type) else image.to(weight.dtype)
 
 
 def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, _Arch]) -> _Arch:

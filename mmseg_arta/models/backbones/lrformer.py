@@ -20,7 +20,7 @@ from ..layers import (
     init_low_resolution_layers,
     pool_convs,
 )
-from .arch import check_images, check_in_channels, resolve_arch
+from .arch import check_in_channels, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STRIDES = (4, 8, 16, 32)
@@ -271,7 +271,7 @@ class LRFormer(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        check_images('LRFormer', image, self.in_channels)
+        image = checked_images('LRFormer', image, self.in_channels, next(self.parameters()))
         height, width = image.shape[2:]
         x = F.pad(image, (0, -width % _STRIDES[-1], 0, -height % _STRIDES[-1]))
         maps = []

@@ -15,8 +15,10 @@ from ..allocation import (
     Allocation,
     AllocationPolicy,
     TokenAllocator,
+    TokenBound,
     allocate_reconsidering,
     build_policy,
+    check_max_tokens,
 )
 from ..layers import (
     CLUSTERINGS,
@@ -29,7 +31,7 @@ from ..layers import (
     sine_position,
     to_maps,
 )
-from .arch import MixedEncoderArch, check_images, check_in_channels, resolve_arch
+from .arch import MixedEncoderArch, check_in_channels, checked_images, resolve_arch
 from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
 from .pretrained import is_pretrained, load_pretrained
 
@@ -88,6 +90,9 @@ class MixedResolutionEncoder(BaseModule):
             checkpoint that does not fit is an error, but for score predictors and image MLPs,
             which it need not hold.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
+        max_tokens: most tokens of an image, of all levels after all rounds and the coarse ones
+            included, in training and inference, whatever the policy selects; None for no bound.
+            Where a round selects more than there is room for, the highest scores get children.
 
     Raises:
         ValueError: for an unknown option, or a policy that is not set up for three rounds.
@@ -113,6 +118,7 @@ class MixedResolutionEncoder(BaseModule):
         with_cp: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         in_channels: int = 3,
+        max_tokens: int | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.in_channels = check_in_channels(type(self).__name__, in_channels)
@@ -124,6 +130,7 @@ class MixedResolutionEncoder(BaseModule):
         ):
             if value not in known:
                 raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
+        self.max_tokens = check_max_tokens(type(self).__name__, max_tokens)
         self.arch = resolve_arch(arch, self.archs)
         self.straight_through = straight_through and scored
         self.policy = build_policy(self.default_allocation if allocation is None else allocation)
@@ -215,9 +222,11 @@ class MixedResolutionEncoder(BaseModule):
             Four token levels of 32, 16, 8 and 4 px patches with ``out_channels``.
 
         Raises:
-            ValueError: for an empty image or batch, or a wrong number of boundary maps.
+            ValueError: for an empty image or batch, a wrong number of boundary maps, or more
+                coarse tokens than ``max_tokens``.
         """
-        check_images(type(self).__name__, image, self.in_channels)
+        weight = next(self.parameters())
+        image = checked_images(type(self).__name__, image, self.in_channels, weight)
         if boundary_scores is not None and len(boundary_scores) != _ROUNDS:
             raise ValueError(
                 f'boundary_scores must hold one map per allocation round: expected {_ROUNDS}, '
@@ -227,6 +236,11 @@ class MixedResolutionEncoder(BaseModule):
         # In whole patches, which is what compilers reason about token counts with.
         rows, columns = (-(-side // _COARSEST_PATCH) for side in image_size)
         canvas = (rows * _COARSEST_PATCH, columns * _COARSEST_PATCH)
+        if self.max_tokens is not None and rows * columns > self.max_tokens:
+            raise ValueError(
+                f'{type(self).__name__}.max_tokens must be at least {rows * columns}, the coarse '
+                f'tokens of an image of {image_size} (height, width), found {self.max_tokens}'
+            )
         image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
         layout = EncoderLayout.of(self.clustering(canvas), canvas)
 
@@ -260,7 +274,7 @@ class MixedResolutionEncoder(BaseModule):
         levels = rounds[0]([self.embed(image)], layout)
         if self.policy.reconsiders(self.training):
             return allocate_reconsidering(
-                levels, rounds, self.allocators, self.policy, image, layout, truth
+                levels, rounds, self.allocators, self.policy, image, layout, truth, self.max_tokens
             )
         state = Allocation([levels])
         for index, allocator in enumerate(self.allocators):
@@ -272,6 +286,7 @@ class MixedResolutionEncoder(BaseModule):
                 index,
                 tuple(level.lengths for level in levels),
                 None if truth is None else truth[index],
+                TokenBound.on(levels, self.max_tokens),
             )
             layout.clustering.allocated(record, children)
             levels = rounds[index + 1]([*coarser, candidates, children], layout)

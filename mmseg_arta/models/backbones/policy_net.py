@@ -17,7 +17,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ..layers import for_convolutions
-from .arch import check_images, check_in_channels
+from .arch import check_in_channels, checked_images
 from .pretrained import load_pretrained
 
 # repeats, kernel, stride, expansion, channels
@@ -128,7 +128,7 @@ class EfficientNetLite0(BaseModule):
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
         """``(B, in_channels, H, W)`` to one map ``(B, 320, H / 32, W / 32)``, rounded up."""
-        check_images('EfficientNetLite0', image, self.in_channels)
+        image = checked_images('EfficientNetLite0', image, self.in_channels, self.conv_stem.weight)
         image = for_convolutions(image)
         return (self.blocks(_act(self.bn1(self.conv_stem(image)))),)
 

@@ -24,7 +24,7 @@ from ..token_reduction import (
     embed_supertokens,
     true_rows,
 )
-from .arch import check_images, check_in_channels, resolve_arch
+from .arch import check_in_channels, checked_images, resolve_arch
 from .pretrained import load_pretrained
 
 
@@ -341,7 +341,7 @@ class StepViT(BaseModule):
         Raises:
             ValueError: for an empty image or batch.
         """
-        check_images('StepViT', image, self.in_channels)
+        image = checked_images('StepViT', image, self.in_channels, next(self.parameters()))
         size = (image.shape[2], image.shape[3])
         image = F.pad(image, (0, -size[1] % self.patch_size, 0, -size[0] % self.patch_size))
         layout = self._merge(image, size, group_scores)

@@ -9,6 +9,7 @@ from .basic import (
     layer_scale,
     to_maps,
     to_rows,
+    wide_linear,
 )
 from .cluster_block import ClusterAttention, ClusterBlock
 from .clustering import (
@@ -90,4 +91,5 @@ __all__ = [
     'to_maps',
     'to_rows',
     'token_places',
+    'wide_linear',
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -86,6 +87,15 @@ def for_convolutions(image: Tensor) -> Tensor:
     if image.device.type == 'cpu':
         return image.contiguous(memory_format=torch.channels_last)
     return image
+
+
+def wide_linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """``layer(x)`` in float32, or float64 if the layer is: for values that are compared."""
+    kind = torch.promote_types(layer.weight.dtype, torch.float32)
+    if layer.weight.dtype == kind:
+        return layer(x.to(kind))
+    bias = None if layer.bias is None else layer.bias.to(kind)
+    return F.linear(x.to(kind), layer.weight.to(kind), bias)
 
 
 class Mlp(nn.Module):

@@ -50,8 +50,9 @@ class PointConv(nn.Module):
         """
         # Positions need more digits than half precision has.
         with torch.autocast(x.device.type, enabled=False):
-            relative = relative.to(self.proj.weight.dtype)
-            weights = self.weight_net(position_terms(relative, self.expanded_position))
+            kind = self.proj.weight.dtype
+            relative = relative.to(torch.promote_types(kind, torch.float32))
+            weights = self.weight_net(position_terms(relative, self.expanded_position).to(kind))
             if importance is not None:
                 weights = weights * importance[neighbors.clamp(min=0)][..., None]
         return self.proj(self.norm(neighborhood_merge(x, neighbors, weights).flatten(1)))

@@ -54,8 +54,12 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
         ]
         # By this type heads know the size of a window from that of a padded image.
         metas = [dict(meta, img_shape=torch.Size(size)) for meta in batch_img_metas]
-        total = inputs.new_zeros((batch, self.out_channels, height, width), device=device)
-        count = inputs.new_zeros((1, 1, height, width), device=device)
+        # Sums over windows need more digits than half precision has.
+        kind = torch.promote_types(inputs.dtype, torch.float32)
+        total = inputs.new_zeros(
+            (batch, self.out_channels, height, width), dtype=kind, device=device
+        )
+        count = total.new_zeros((1, 1, height, width))
         for first in range(0, len(windows), at_once):
             group = windows[first : first + at_once]
             crops = torch.cat([inputs[:, :, y, x] for y, x in group])

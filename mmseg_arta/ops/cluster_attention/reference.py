@@ -35,7 +35,9 @@ def cluster_attention(
 
     q = q * dim**-0.5
     logits = (q[:, None] * key).sum(-1)
-    features = position_terms(delta.to(bias_weight.dtype))
+    # Squares of half precision overflow at 256.
+    wide = torch.promote_types(bias_weight.dtype, torch.float32)
+    features = position_terms(delta.to(wide)).to(bias_weight.dtype)
     logits = logits + torch.nn.functional.linear(features, bias_weight, bias_bias)
     logits = logits.masked_fill(~exists[..., None], -torch.inf)
     blank = (q * blank_k).sum(-1)[:, None]

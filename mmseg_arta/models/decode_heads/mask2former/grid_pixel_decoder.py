@@ -31,6 +31,16 @@ class GridPlaces:
     sizes: tuple[tuple[int, int], ...]
 
 
+class MapGroupNorm(nn.GroupNorm):
+    """Group normalisation that takes a single cell too, whose groups of one channel are the bias.
+
+    PyTorch's layer refuses that, in evaluation as well.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class GridDeformAttention(DeformAttention):
     """Multi-scale deformable attention by bilinear sampling of maps (Deformable DETR).
 
@@ -62,7 +72,9 @@ class GridDeformAttention(DeformAttention):
             half = offset.new_tensor([size[1] / 2, size[0] / 2])
             location = (places.centers * 2 - 1 + offset / half).flatten(0, 1)  # (B H, P, N, 2)
             maps = level.unflatten(2, size)
-            samples = F.grid_sample(maps, location, align_corners=False)  # (B H, C, P, N)
+            # Places need more digits than half precision has: a model in it is sampled in float32.
+            samples = F.grid_sample(maps.to(location.dtype), location, align_corners=False)
+            samples = samples.to(level.dtype)  # (B H, C, P, N)
             # Point by point: the product of all would be another tensor of that size.
             for sample, scale in zip(samples.unbind(2), share.unbind(1), strict=True):
                 out = torch.addcmul(out, sample, scale[:, None])
@@ -73,7 +85,8 @@ class GridPixelDecoder(nn.Module):
     """The pixel decoder of Mask2Former as published, on dense maps.
 
     The coarse maps pass deformable encoder layers; the finest one adds the next coarser
-    result, resized, and passes a 3x3 convolution. Computes in float32, also under autocast.
+    result, resized, and passes a 3x3 convolution. Computes in the number type of its weights, in
+    float32 under autocast too.
 
     Args:
         in_channels: channels of the maps, coarse to fine.
@@ -112,7 +125,7 @@ class GridPixelDecoder(nn.Module):
         self.dim, self.normalize = dim, normalize
         coarse = self.in_channels[:-1]
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1), nn.GroupNorm(_GROUPS, dim))
+            nn.Sequential(nn.Conv2d(channels, dim, 1), MapGroupNorm(_GROUPS, dim))
             for channels in coarse
         )
         self.level_embed = nn.Parameter(torch.randn(len(coarse), dim))
@@ -123,10 +136,10 @@ class GridPixelDecoder(nn.Module):
             for _ in range(num_layers)
         )
         self.lateral = nn.Sequential(
-            nn.Conv2d(self.in_channels[-1], dim, 1, bias=False), nn.GroupNorm(_GROUPS, dim)
+            nn.Conv2d(self.in_channels[-1], dim, 1, bias=False), MapGroupNorm(_GROUPS, dim)
         )
         self.out_conv = nn.Sequential(
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False), nn.GroupNorm(_GROUPS, dim), nn.ReLU()
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False), MapGroupNorm(_GROUPS, dim), nn.ReLU()
         )
         self.mask_proj = nn.Conv2d(dim, mask_dim, 1)
         for module in self.modules():
@@ -143,7 +156,7 @@ class GridPixelDecoder(nn.Module):
         """
         check_channels('GridPixelDecoder', self.in_channels, tokens)
         with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
-            maps = [_to_map(level) for level in tokens.levels]
+            maps = [_to_map(level, self.level_embed.dtype) for level in tokens.levels]
             coarse = self._encode(maps[:-1], tokens.levels[:-1], tokens.canvas)
             above = F.interpolate(
                 coarse[-1], maps[-1].shape[2:], mode='bilinear', align_corners=False
@@ -165,7 +178,9 @@ class GridPixelDecoder(nn.Module):
         sizes = tuple(level.grid for level in levels)
         x = [to_rows(proj(m)) for proj, m in zip(self.input_proj, maps, strict=True)]
         position = [
-            token_positions(level, self.dim, canvas, self.normalize).view(batch, -1, self.dim)
+            token_positions(level, self.dim, canvas, self.normalize)
+            .to(embed.dtype)
+            .view(batch, -1, self.dim)
             + embed
             for level, embed in zip(levels, self.level_embed, strict=True)
         ]
@@ -186,8 +201,8 @@ def _cell_centers(size: tuple[int, int], device: torch.device) -> Tensor:
     return torch.stack((xx, yy), -1).flatten(0, 1)
 
 
-def _to_map(level: TokenSet) -> Tensor:
-    """A level that has all its tokens as a map ``(B, C, rows, columns)`` float32."""
+def _to_map(level: TokenSet, kind: torch.dtype) -> Tensor:
+    """A level that has all its tokens as a map ``(B, C, rows, columns)`` of a number type."""
     rows, cols = level.grid
     if any(length != rows * cols for length in level.lengths):
         raise ValueError(
@@ -195,5 +210,5 @@ def _to_map(level: TokenSet) -> Tensor:
             f'{min(level.lengths)} of {level.patch_size} px in an image: '
             f"use pixel_decoder='point' behind a sparse backbone"
         )
-    rows_of_images = level.feats.float().unflatten(0, (level.batch_size, -1))
+    rows_of_images = level.feats.to(kind).unflatten(0, (level.batch_size, -1))
     return to_maps(rows_of_images, level.grid)

@@ -18,6 +18,11 @@ from ....ops import finest_token_map
 from ....structures import TokenSet, mask_step
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """``x``, in float32 if its numbers have fewer digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 @dataclass(frozen=True)
 class Factor:
     """A summand of the mask features: some channels of every cell come from a small table.
@@ -56,7 +61,8 @@ class MaskFeatures:
     def _logits(self, embed: Tensor, batch: int, queries: int) -> Tensor:
         total: Tensor | None = None
         for factor in self.factors:
-            small = embed[..., factor.channels] @ factor.rows.transpose(1, 2)
+            rows = factor.rows.to(embed.dtype)
+            small = embed[..., factor.channels] @ rows.transpose(1, 2)
             index = factor.index.expand(batch, -1)
             term = small.gather(2, index[:, None].expand(-1, queries, -1))
             total = term if total is None else total.add_(term)

@@ -28,8 +28,9 @@ class PointPixelDecoder(nn.Module):
     Every level is projected to ``dim`` channels; encoder layers sample all coarse levels
     (AFF 4.1); the finest level adds what it interpolates from its 4 nearest tokens of the next
     coarser one and passes a PointConv over its 9 nearest tokens (ARTA 3.5). Levels may be empty,
-    and images may have any number of tokens. Computes in float32, also under autocast:
-    sampling places need more digits than half precision has.
+    and images may have any number of tokens. Computes in the number type of its weights, in
+    float32 under autocast too; sampling places, which need more digits than half precision has,
+    in float32 at least.
 
     Args:
         in_channels: channels of the levels, coarse to fine.
@@ -102,7 +103,8 @@ class PointPixelDecoder(nn.Module):
         """
         check_channels('PointPixelDecoder', self.in_channels, tokens)
         with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
-            levels = [level.with_feats(level.feats.float()) for level in tokens.levels]
+            kind = self.level_embed.dtype
+            levels = [level.with_feats(level.feats.to(kind)) for level in tokens.levels]
             memory = self._encode(levels[:-1], tokens.canvas)
             finest = self._fuse(levels[-1], memory[-1])
             chosen = (*memory, finest) if self.mask_tokens == 'all' else (finest,)
@@ -115,7 +117,7 @@ class PointPixelDecoder(nn.Module):
         )
         position = torch.cat(
             [
-                token_positions(level, self.dim, canvas, self.normalize) + embed
+                token_positions(level, self.dim, canvas, self.normalize).to(embed.dtype) + embed
                 for level, embed in zip(levels, self.level_embed, strict=True)
             ]
         )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....structures import TokenSet, at_least_one, mask_step
-from .mask_features import CellTokens, MaskFeatures, central_cells
+from .mask_features import CellTokens, MaskFeatures, at_least_float32, central_cells
 from .pixel_decoder import PixelDecoderOutput
 from .positions import (
     LearnedCellPosition,
@@ -247,12 +247,12 @@ class MaskedTransformerDecoder(nn.Module):
             )
         cells = CellTokens.of(inputs.mask_levels)
         with torch.autocast(inputs.mask_feats.device.type, enabled=False):
-            factors = [cells.factor(inputs.mask_feats.float())]
+            factors = [cells.factor(at_least_float32(inputs.mask_feats))]
             if self.cell_position is not None:
                 factors += self.cell_position(cells)
         mask_feats = MaskFeatures(tuple(factors), cells.grid)
         if self.attends_to_all:
-            dense = mask_feats.dense(self.dim)
+            dense = mask_feats.dense(self.dim).to(inputs.mask_feats.dtype)
             levels = (*levels, TokenSet.from_map(dense, inputs.mask_levels[-1].patch_size))
         memories = [self._memory(i, level, inputs.canvas) for i, level in enumerate(levels)]
         centers = [at_least_one(central_cells(level, cells.grid)) for level in levels]
@@ -271,7 +271,7 @@ class MaskedTransformerDecoder(nn.Module):
         classes, embeds = [], []
         for number in range(len(self.layers) + 1):
             with torch.autocast(x.device.type, enabled=False):
-                class_logits, embed = self._predict(x.float())
+                class_logits, embed = self._predict(x.to(self.norm.weight.dtype))
             classes.append(class_logits)
             embeds.append(embed)
             if number == len(self.layers):
@@ -292,7 +292,8 @@ class MaskedTransformerDecoder(nn.Module):
 
     def _memory(self, number: int, level: TokenSet, canvas: tuple[int, int]) -> Memory:
         value = level.feats + self.level_embed.weight[number]
-        key = value + token_positions(level, self.dim, canvas, self.normalize)
+        position = token_positions(level, self.dim, canvas, self.normalize)
+        key = value + position.to(self.level_embed.weight.dtype)
         return Memory.of(level, key, value)
 
 
