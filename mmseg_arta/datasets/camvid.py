@@ -8,6 +8,8 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ..option_checks import check_text
+
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
@@ -65,6 +67,8 @@ class CamVidDataset(BaseSegDataset):
     def __init__(
         self, img_suffix: str | None = None, seg_map_suffix: str = '.png', **kwargs: Any
     ) -> None:
+        check_text(self, optional=True, img_suffix=img_suffix)
+        check_text(self, seg_map_suffix=seg_map_suffix)
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -6,6 +6,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from ..option_checks import MOST_CHANNELS, MOST_WHOLE, check_whole
+
 
 @TRANSFORMS.register_module()
 class CheckLabels(BaseTransform):
@@ -32,8 +34,8 @@ class CheckLabels(BaseTransform):
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        if num_classes < 1:
-            raise ValueError(f'num_classes is {num_classes}; expected at least 1')
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 

@@ -12,6 +12,15 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...ops import at_patches, boundary_map, boundary_targets, patch_share
+from ...option_checks import (
+    MOST_WEIGHT,
+    MOST_WHOLE,
+    check_choice,
+    check_flag,
+    check_init_cfg,
+    check_number,
+    check_whole,
+)
 from ...structures import AllocationRound, tokens_of
 from .data_samples import check_label_size, stack_labels
 
@@ -48,11 +57,12 @@ class BoundaryScoreHead(BaseModule):
         ignore_as_class: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_number(self, 0.0, MOST_WEIGHT, loss_weight=loss_weight)
+        check_choice(self, sorted(_LOSSES), loss=loss)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, ignore_as_class=ignore_as_class)
         super().__init__(init_cfg)
-        if loss not in _LOSSES:
-            raise ValueError(
-                f'BoundaryScoreHead.loss must be one of {sorted(_LOSSES)}, found {loss!r}'
-            )
         self.loss_weight = loss_weight
         self.loss_name = loss
         self.ignore_index = ignore_index

@@ -10,6 +10,17 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PIXELS,
+    MOST_WHOLE,
+    check_choice,
+    check_config,
+    check_flag,
+    check_init_cfg,
+    check_whole,
+)
 from ....structures import MixedTokens
 from ...layers import to_rows
 from ...losses import ATMLoss
@@ -57,12 +68,18 @@ class ATMBase(BaseModule):
         init_cfg: Mapping[str, Any] | None,
         out_channels: int | None,
     ) -> None:
-        super().__init__(init_cfg)
+        check_init_cfg(self, init_cfg)
         name = type(self).__name__
-        if classes not in ('all', 'presence'):
-            raise ValueError(f"{name}.classes must be 'all' or 'presence', found {classes!r}")
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, channels=channels)
+        check_choice(self, ('all', 'presence'), classes=classes)
+        check_whole(self, most=MOST_PIXELS, patch_size=patch_size)
+        check_whole(self, most=MOST_LAYERS, num_stages=stages)
+        check_config(self, optional=True, loss=loss)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, align_corners=align_corners)
         if align_corners:
             raise ValueError(f'{name}.align_corners: only False is supported')
+        super().__init__(init_cfg)
         self.in_channels, self.channels = in_channels, channels
         self.num_classes = num_classes
         self.out_channels = check_out_channels(name, num_classes, out_channels)
