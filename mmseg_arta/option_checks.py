@@ -92,7 +92,8 @@ def check_choice(owner: object, known: Iterable[str], **values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, str) or value not in names:
             *others, last = map(repr, names)
-            raise fail(owner, name, f'{", ".join(others)} or {last}', value)
+            expected = f'{", ".join(others)} or {last}' if others else last
+            raise fail(owner, name, expected, value)
 
 
 def check_text(owner: object, optional: bool = False, **values: Any) -> None:

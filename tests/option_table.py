@@ -337,6 +337,13 @@ CASES = {
     'NonFiniteLossHook': Case(engine.NonFiniteLossHook),
     'TokenPictureHook': Case(engine.TokenPictureHook, works=dict(out_dir=('text',))),
     'TokenStatisticsHook': Case(engine.TokenStatisticsHook),
+    'LayerDecayConstructor': Case(
+        engine.LayerDecayConstructor,
+        dict(
+            optim_wrapper_cfg=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)),
+            paramwise_cfg=dict(decay_rate=0.5),
+        ),
+    ),
     'GroupPolicyMetric': Case(engine.GroupPolicyMetric, works=dict(prefix=('text',))),
     'GroupedIoUMetric': Case(evaluation.GroupedIoUMetric),
     'CamVidDataset': Case(

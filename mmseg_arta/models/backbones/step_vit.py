@@ -322,6 +322,26 @@ class StepViT(BaseModule):
             )
         self._is_init = True
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Number of a parameter's layer, and how many there are, for learning rates that decay.
+
+        As of stock Vision Transformers: patch and position embeddings are layer 0, block ``i`` is
+        layer ``i + 1``, and all else, whatever follows the backbone included, is the last one.
+
+        Args:
+            param_name: of the parameter.
+            prefix: what the names of this backbone's parameters begin with.
+        """
+        count = len(self.layers) + 2
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return count - 1, count
+        if name == 'pos_embed' or name.startswith('patch_embed.'):
+            return 0, count
+        if name.startswith('layers.'):
+            return int(name.split('.')[1]) + 1, count
+        return count - 1, count
+
     def _adapt(self, weights: dict[str, Tensor]) -> None:
         """Weights of a published transformer for this one, in place."""
         about = getattr(weights, '_metadata', {}).get('', {})

@@ -23,6 +23,7 @@ from ...option_checks import (
 )
 from ...structures import AllocationRound, tokens_of
 from .data_samples import check_label_size, stack_labels
+from .stock_options import refuse_stock_options
 
 _LOSSES = {'mse': F.mse_loss, 'mae': F.l1_loss}
 
@@ -56,7 +57,16 @@ class BoundaryScoreHead(BaseModule):
         ignore_index: int = 255,
         ignore_as_class: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        **stock: Any,
     ) -> None:
+        refuse_stock_options(
+            self,
+            stock,
+            loss_decode='set loss and loss_weight',
+            num_classes='it has no classes: leave it out',
+            align_corners='nothing is resized: leave it out',
+            out_channels='it has no classes: leave it out',
+        )
         check_init_cfg(self, init_cfg)
         check_number(self, 0.0, MOST_WEIGHT, loss_weight=loss_weight)
         check_choice(self, sorted(_LOSSES), loss=loss)

@@ -21,6 +21,7 @@ from ...option_checks import (
     check_wholes,
 )
 from .data_samples import stack_labels
+from .stock_options import refuse_stock_options
 
 #: What a group of one class and ignored pixels may count as.
 MIXED = ('different', 'border', 'ignore')
@@ -101,7 +102,14 @@ class GroupPolicyHead(BaseModule):
         num_classes: int = 150,
         ignore_index: int = 255,
         init_cfg: Mapping[str, Any] | None = None,
+        **stock: Any,
     ) -> None:
+        refuse_stock_options(
+            self,
+            stock,
+            align_corners='nothing is resized: leave it out',
+            out_channels='leave it out',
+        )
         check_init_cfg(self, init_cfg)
         check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, num_classes=num_classes)
         check_whole(self, most=MOST_PIXELS, patch_size=patch_size, stride=stride)

@@ -16,6 +16,7 @@ from ...option_checks import (
     MOST_CHANNELS,
     MOST_LAYERS,
     MOST_WEIGHT,
+    check_choice,
     check_config,
     check_heads,
     check_number,
@@ -68,6 +69,8 @@ class LRHead(BaseDecodeHead):
     ) -> None:
         if len(check_wholes(self, most=MOST_CHANNELS, in_channels=in_channels)) < 2:
             raise fail(self, 'in_channels', 'those of at least two maps', in_channels)
+        transform = kwargs.pop('input_transform', 'multiple_select')
+        check_choice(self, ('multiple_select',), input_transform=transform)
         # So many maps, counted from 0.
         check_wholes(self, 0, MOST_LAYERS, len(in_channels), in_index=in_index)
         check_whole(self, most=MOST_CHANNELS, channels=channels, num_classes=num_classes)

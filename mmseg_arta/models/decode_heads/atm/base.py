@@ -27,6 +27,7 @@ from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
 from ..data_samples import check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
+from ..stock_options import refuse_stock_options
 
 #: Class logits ``(B, Q, K)`` and mask logits ``(T, Q)`` of a prediction.
 Prediction = tuple[Tensor, Tensor]
@@ -40,6 +41,7 @@ class ATMBase(BaseModule):
     A subclass has :meth:`predictions`, all of them, the final one last.
 
     Args:
+        stock: options that the head does not have, of stock heads perhaps.
         in_channels: channels of the backbone's tokens or maps.
         channels: channels of the decoder.
         num_classes: classes; query ``c`` stands for class ``c``.
@@ -56,6 +58,7 @@ class ATMBase(BaseModule):
 
     def __init__(
         self,
+        stock: Mapping[str, Any],
         in_channels: int,
         channels: int,
         num_classes: int,
@@ -68,6 +71,9 @@ class ATMBase(BaseModule):
         init_cfg: Mapping[str, Any] | None,
         out_channels: int | None,
     ) -> None:
+        refuse_stock_options(
+            self, stock, dropout_ratio='set dropout', loss_decode='set loss=dict(...)'
+        )
         check_init_cfg(self, init_cfg)
         name = type(self).__name__
         check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, channels=channels)

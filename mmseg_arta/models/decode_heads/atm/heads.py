@@ -68,8 +68,10 @@ class ATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,
@@ -149,8 +151,10 @@ class ShrunkATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,
@@ -305,8 +309,10 @@ class HaltingATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,
