@@ -80,6 +80,8 @@ class LabelMaps:
         for row in self.rows:
             item = self.dataset[row]
             labels = item['gt_seg_map']
+            # The loader drops sides of one pixel; a row counts like a column.
+            labels = np.atleast_2d(labels)
             if labels.ndim != 2:
                 raise ValueError(
                     f'label file {item.get("seg_map_path")!r} has shape {labels.shape}; expected '

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
+
+from ..option_checks import MOST_CHANNELS, MOST_WHOLE, check_whole
 
 
 @TRANSFORMS.register_module()
@@ -19,7 +23,8 @@ class CheckLabels(BaseTransform):
     that silently never matches.
 
     Required keys: ``gt_seg_map`` (H, W), ``ori_shape``, ``img_path``, ``seg_map_path``;
-    ``label_map`` and ``reduce_zero_label`` as stock data sets set them. Changes nothing.
+    ``label_map`` and ``reduce_zero_label`` as stock data sets set them. Changes nothing but label
+    maps of one row or column, whose shape ``LoadAnnotations`` spoils: it is restored.
 
     Args:
         num_classes: Number of classes; labels are 0 to ``num_classes - 1``. If the data set
@@ -32,8 +37,8 @@ class CheckLabels(BaseTransform):
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        if num_classes < 1:
-            raise ValueError(f'num_classes is {num_classes}; expected at least 1')
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
@@ -42,12 +47,16 @@ class CheckLabels(BaseTransform):
             return results
         label = results['gt_seg_map']
         files = f'label file {results.get("seg_map_path")!r} of {results.get("img_path")!r}'
-        if label.ndim != 2:
+        image_shape = tuple(results['ori_shape'][:2])
+        if 1 in image_shape and label.size == image_shape[0] * image_shape[1]:
+            # LoadAnnotations drops the sides that are one pixel long.
+            label = results['gt_seg_map'] = label.reshape(image_shape)
+        if label.ndim > 2 or (1 in image_shape and label.size == 3 * math.prod(image_shape)):
             raise ValueError(
                 f'{files} has shape {label.shape}; expected one channel that holds class indices, '
                 'not colours'
             )
-        image_shape = tuple(results['ori_shape'][:2])
+        label = np.atleast_2d(label)
         if label.shape != image_shape:
             raise ValueError(
                 f'{files} is {label.shape[0]}x{label.shape[1]}, the image is '

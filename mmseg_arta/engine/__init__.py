@@ -12,7 +12,7 @@ from .hooks import (
     TokenPictureHook,
     TokenStatisticsHook,
 )
-from .param_groups import NormFreeDecayConstructor
+from .param_groups import LayerDecayConstructor, NormFreeDecayConstructor
 
 __all__ = [
     'AllocationProgressHook',
@@ -20,6 +20,7 @@ __all__ = [
     'CheckWeightsHook',
     'GroupPolicyMetric',
     'IterationSeedHook',
+    'LayerDecayConstructor',
     'NonFiniteLossHook',
     'NormFreeDecayConstructor',
     'SafeCheckpointHook',

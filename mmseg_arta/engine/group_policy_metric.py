@@ -9,7 +9,15 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 
-from ..models.decode_heads import group_targets
+from ..models.decode_heads.group_policy_head import MIXED, group_targets
+from ..option_checks import (
+    MOST_PIXELS,
+    MOST_WHOLE,
+    check_choice,
+    check_number,
+    check_text,
+    check_whole,
+)
 
 
 @METRICS.register_module()
@@ -36,6 +44,12 @@ class GroupPolicyMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
+        check_whole(self, most=MOST_PIXELS, patch_size=patch_size)
+        check_number(self, threshold=threshold)
+        check_choice(self, MIXED, mixed=mixed)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_choice(self, ('cpu', 'gpu'), collect_device=collect_device)
+        check_text(self, optional=True, prefix=prefix)
         super().__init__(collect_device, prefix)
         self.patch_size, self.threshold, self.mixed = patch_size, threshold, mixed
         self.ignore_index = ignore_index

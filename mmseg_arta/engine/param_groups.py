@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.optim import DefaultOptimWrapperConstructor
+from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
+
+from ..option_checks import check_config, check_number
 
 NORMS = (
     nn.modules.batchnorm._NormBase,  # batch and instance normalisation
@@ -51,3 +56,69 @@ class NormFreeDecayConstructor(DefaultOptimWrapperConstructor):
         if isinstance(module, nn.Embedding):
             return self.paramwise_cfg.get('embed_decay_mult')
         return None
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(LearningRateDecayOptimizerConstructor):
+    """Learning rates that fall from the head to the first layer, for Vision Transformers too.
+
+    The stock constructor knows the layers of ConvNeXt, BEiT and MAE by the names of their classes.
+    This one also asks a backbone that says which layer a parameter belongs to
+    (``get_layer_depth``: ``StepViT``, and the transformers of mmpretrain). The learning rate of
+    layer ``i`` of ``n`` is multiplied by ``decay_rate^(n - 1 - i)``. Norms, biases and position
+    embeddings have no weight decay. ``paramwise_cfg`` holds ``decay_rate``, which mmpretrain
+    calls ``layer_decay_rate``; ``num_layers`` is needed by backbones of the stock constructor only.
+
+    Args:
+        optim_wrapper_cfg: as of every constructor.
+        paramwise_cfg: see above.
+
+    Raises:
+        ValueError: without a decay rate in (0, 1], or if ``num_layers`` is not the backbone's.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None
+    ) -> None:
+        check_config(self, ('optimizer',), optim_wrapper_cfg=optim_wrapper_cfg)
+        check_config(self, optional=True, paramwise_cfg=paramwise_cfg)
+        options = paramwise_cfg or {}
+        rate = options.get('decay_rate', options.get('layer_decay_rate'))
+        name = 'LayerDecayConstructor.paramwise_cfg'
+        check_number(name, most=1.0, above=0.0, decay_rate=rate)
+        super().__init__(optim_wrapper_cfg, dict(options, decay_rate=rate))
+
+    def add_params(self, params: list[dict], module: nn.Module, **kwargs: Any) -> None:
+        """Append the parameters of a model, in one group per layer and weight decay."""
+        options = self.paramwise_cfg
+        layer_of = getattr(getattr(module, 'backbone', None), 'get_layer_depth', None)
+        if layer_of is None:
+            super().add_params(params, module, **kwargs)
+            return
+        groups: dict[str, dict[str, Any]] = {}
+        for name, parameter in module.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            layer, count = layer_of(name, 'backbone.')
+            if options.get('num_layers', count - 2) != count - 2:
+                raise ValueError(
+                    f'LayerDecayConstructor.paramwise_cfg.num_layers is {options["num_layers"]}, '
+                    f'but the backbone has {count - 2} layers'
+                )
+            decays = parameter.ndim > 1 and not name.endswith(('.bias', 'pos_embed', 'cls_token'))
+            key = f'layer_{layer}_{"decay" if decays else "no_decay"}'
+            scale = options['decay_rate'] ** (count - 1 - layer)
+            group = groups.setdefault(
+                key,
+                dict(
+                    params=[],
+                    param_names=[],
+                    group_name=key,
+                    lr_scale=scale,
+                    lr=scale * self.base_lr,
+                    weight_decay=self.base_wd if decays else 0.0,
+                ),
+            )
+            group['params'].append(parameter)
+            group['param_names'].append(name)
+        params.extend(groups.values())

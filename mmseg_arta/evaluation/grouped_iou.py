@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger, print_log
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
+from ..option_checks import check_config, fail
 from .ade20k_sizes import ADE20K_SIZES
 
 #: Groups that a config can ask for by name.
@@ -36,7 +37,6 @@ class GroupedIoUMetric(IoUMetric):
     def __init__(
         self, groups: str | Mapping[str, Sequence[str]] = 'ade20k-size', **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
         if isinstance(groups, str):
             if groups not in GROUPS:
                 raise ValueError(
@@ -44,9 +44,16 @@ class GroupedIoUMetric(IoUMetric):
                     f'found {groups!r}'
                 )
             groups = GROUPS[groups]
+        check_config(self, groups=groups)
+        for name, classes in groups.items():
+            if not isinstance(classes, (list, tuple)) or any(
+                not isinstance(one, str) for one in classes
+            ):
+                raise fail(self, f'groups[{name}]', 'a list of names of classes', classes)
         empty = [name for name, classes in groups.items() if not classes]
         if empty or not groups:
             raise ValueError(f'GroupedIoUMetric.groups: no classes in {empty or "any group"}')
+        super().__init__(**kwargs)
         self.groups = {name: tuple(classes) for name, classes in groups.items()}
 
     def compute_metrics(self, results: list) -> dict[str, float]:

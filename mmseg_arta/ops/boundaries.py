@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..structures import FINEST_PATCH
 from ..structures.contents import FARTHEST, readable, within
+from . import checks
 from .backend import register_op
 
 register_op('boundary_targets')
@@ -58,6 +59,8 @@ def counted_pixels(
     padding: tuple[int, int] = (0, 0),
 ) -> Tensor:
     """Pixels that may be part of a boundary, ``(B, H, W)`` bool; see :func:`boundary_map`."""
+    checks.whole(ignore_index=ignore_index)
+    checks.wholes(2, 0, checks.MOST, padding=padding)
     if labels.ndim != 3:
         raise ValueError(f'labels must be (B, H, W), found {tuple(labels.shape)}')
     if not ignore_as_class:
@@ -75,6 +78,7 @@ def patch_share(pixels: Tensor, patch_size: int) -> Tensor:
         pixels: ``(B, H, W)`` bool; places beyond the map count as unmarked.
         patch_size: side ``P`` in pixels.
     """
+    checks.size(1, checks.MOST, patch_size=patch_size)
     height, width = pixels.shape[1:]
     padded = F.pad(pixels.to(torch.float32), (0, -width % patch_size, 0, -height % patch_size))
     return F.avg_pool2d(padded[:, None], patch_size)[:, 0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,12 +77,76 @@ def integers(**tensors: Tensor) -> None:
             raise ValueError(f'{name} must hold integers, found {tensor.dtype}')
 
 
-def size(least: int, most: int, **values: int) -> None:
-    """Numbers on the host are in a range.
+def whole(**values: Any) -> None:
+    """Numbers on the host are integers; not asked while a graph is traced, which has symbols.
 
     Raises:
-        ValueError: if one is not.
+        TypeError: if one is not.
     """
+    if torch.compiler.is_compiling():
+        return
+    for name, value in values.items():
+        if not hasattr(value, '__index__'):
+            raise TypeError(f'{name} must be an integer, found {value!r}')
+
+
+def wholes(
+    count: int | None = None, least: int | None = None, most: int | None = None, **values: Any
+) -> None:
+    """Sequences on the host hold ``count`` integers in a range, see :func:`whole`.
+
+    Raises:
+        TypeError: if one holds something else.
+        ValueError: if one holds too many or too few, or one out of range.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, value in values.items():
+        if not isinstance(value, Sequence) or not all(hasattr(one, '__index__') for one in value):
+            raise TypeError(f'{name} must be a sequence of integers, found {value!r}')
+        if count is not None and len(value) != count:
+            raise ValueError(f'{name} must be {count} integers, found {value!r}')
+        if least is not None and any(one < least for one in value):
+            raise ValueError(f'{name} must be at least {least} each, found {value!r}')
+        if most is not None and any(one > most for one in value):
+            raise ValueError(f'{name} must be at most {most} each, found {value!r}')
+
+
+def number(**values: Any) -> None:
+    """Numbers on the host are integers or floats.
+
+    Raises:
+        TypeError: if one is not.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for name, value in values.items():
+        if not isinstance(value, (Real, torch.SymInt, torch.SymFloat)):
+            raise TypeError(f'{name} must be a number, found {value!r}')
+
+
+def canvas(value: Any) -> None:
+    """A canvas is ``(height, width)``, as large as keys of 64 bits allow.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if a side is too small or too large.
+    """
+    wholes(2, canvas=value)
+    if torch.compiler.is_compiling():
+        return
+    if not all(1 <= side <= MOST >> 1 for side in value):
+        raise ValueError(f'canvas must be sides from 1 to {MOST >> 1}, found {tuple(value)}')
+
+
+def size(least: int, most: int, **values: int) -> None:
+    """Numbers on the host are integers in a range.
+
+    Raises:
+        TypeError: if one is no integer.
+        ValueError: if one is not in the range.
+    """
+    whole(**values)
     for name, value in values.items():
         if value < least:
             raise ValueError(f'{name} must be at least {least}, found {value}')
@@ -145,3 +211,17 @@ def near(**places: Tensor) -> None:
             raise ValueError(
                 f'{name} must hold finite coordinates up to 2^53, found {values[place]} at {place}'
             )
+
+
+def bounds(floor: float, eps: float) -> None:
+    """Bounds of distances whose squares and inverses are numbers of single precision.
+
+    Raises:
+        TypeError: if one is no number.
+        ValueError: if one is too small or too large.
+    """
+    number(floor=floor, eps=eps)
+    if not 0 <= floor <= 1e30:
+        raise ValueError(f'floor must be from 0 to 1e30, found {floor}')
+    if not (eps == 0 or 1e-30 <= eps <= 1e30):
+        raise ValueError(f'eps must be 0 or from 1e-30 to 1e30, found {eps}')

@@ -88,7 +88,7 @@ def test_image_without_labels_passes() -> None:
 
 
 def test_number_of_classes_is_checked() -> None:
-    with pytest.raises(ValueError, match='num_classes is 0'):
+    with pytest.raises(ValueError, match='num_classes must be at least 1, found 0'):
         TRANSFORMS.build(dict(type='CheckLabels', num_classes=0))
 
 
@@ -101,3 +101,26 @@ def test_data_set_raises_it(toy_roots: dict[str, Path]) -> None:
     settings.data_prefix = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
     with pytest.raises(ValueError, match=r'_labelTrainIds\.png.*expected 0 to 10'):
         DATASETS.build(settings)[0]
+
+
+@pytest.mark.parametrize('size', [(1, 48), (32, 1), (1, 1)])
+@pytest.mark.parametrize('pipeline', [PIPELINE, LATE_PIPELINE], ids=['training', 'testing'])
+def test_one_row_is_no_colours(pair: tuple[Path, Path], pipeline: list, size) -> None:
+    cv2.imwrite(str(pair[0]), np.zeros((*size, 3), np.uint8))
+    label = np.resize(np.arange(11, dtype=np.uint8), size)
+    np.testing.assert_array_equal(load(pair, label, pipeline)['gt_seg_map'], label)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        ((1, 48, 3), 'expected one channel'),
+        ((1, 47), r'is 1x47, the image is 1x48'),
+        ((32, 48), r'is 32x48, the image is 1x48'),
+    ],
+)
+def test_wrong_labels_of_one_row(pair: tuple[Path, Path], shape, message: str) -> None:
+    cv2.imwrite(str(pair[0]), np.zeros((1, 48, 3), np.uint8))
+    label = np.random.default_rng(0).integers(0, 11, shape, dtype=np.uint8)
+    with pytest.raises(ValueError, match=message):
+        load(pair, label)

@@ -189,12 +189,12 @@ def test_patch_embeddings():
         (dict(arch='huge'), "arch='huge' is unknown: expected one of .*base.*small.*tiny"),
         (dict(arch=dict(dims=(1, 2, 3, 4))), 'missing fields'),
         (dict(arch=dict(NANO, window=3)), "unknown fields .'window'."),
-        (dict(arch=dict(NANO, dims=(32, 16, 8))), 'dims must hold 4 positive integers'),
+        (dict(arch=dict(NANO, dims=(32, 16, 8))), 'dims must be 4 integers from 1 to'),
         (dict(arch=dict(NANO, num_heads=(3, 2, 2, 1))), 'divisible by num_heads'),
         (dict(arch=dict(NANO, cluster_size=0)), 'cluster_size must be at least 1'),
-        (dict(patch_embed='mlp'), "patch_embed must be one of .*found 'mlp'"),
+        (dict(patch_embed='mlp'), "patch_embed must be 'conv' or 'kernel', found 'mlp'"),
         (dict(image_hidden='all'), "image_hidden must be 'pixels', 'dim' or 'deep', found 'all'"),
-        (dict(drop_path_rate=1.5), 'drop path probability'),
+        (dict(drop_path_rate=1.5), r'drop_path_rate must be a finite number in \[0, 1\)'),
     ],
 )
 def test_bad_options_are_refused(options, message):

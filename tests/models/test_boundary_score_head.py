@@ -69,7 +69,7 @@ def test_works_behind_the_neck():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match=r"one of .*mae.*mse.*found 'huber'"):
+    with pytest.raises(ValueError, match=r"loss must be .*mae.*mse.*found 'huber'"):
         BoundaryScoreHead(loss='huber')
     with pytest.raises(ValueError, match=r'images are \(32, 64\).*labels \(32, 32\)'):
         BoundaryScoreHead().loss(tokens_for(torch.zeros(2)), [sample(striped()[:, :32])])

@@ -143,7 +143,7 @@ def test_published_parameters(channels, dims, millions):
 
 
 def test_bad_options():
-    with pytest.raises(ValueError, match='at least two maps, found 64'):
+    with pytest.raises(ValueError, match=r'in_channels must be one or more integers .*found 64'):
         LRHead(64, 64, num_classes=3)
     with pytest.raises(ValueError, match='num_heads must divide the 20 channels, found 8'):
         LRHead([8, 8], 20, num_classes=3, in_index=[0, 1])

@@ -175,15 +175,21 @@ def test_published_parameters(arch, millions):
         (dict(arch='huge'), "arch='huge' is unknown: expected one of .*'tiny'"),
         (dict(arch=dict(dims=(8, 8, 8, 8), width=3)), "unknown fields \\['width'\\]"),
         (dict(arch=dict(dims=(8, 8, 8, 8))), "missing fields \\['depths'\\]"),
-        (dict(arch=TINY | dict(depths=(1, 0, 1, 1))), 'depths must hold 4 numbers of at least 1'),
+        (dict(arch=TINY | dict(depths=(1, 0, 1, 1))), 'depths must be 4 integers from 1 to'),
         (dict(arch=TINY | dict(num_heads=(3, 2, 2, 4))), 'divisible by num_heads, found 8'),
         (dict(arch=TINY | dict(dims=(7, 8, 20, 16))), 'first of dims must be even, found 7'),
-        (dict(arch=TINY | dict(pre_norm_blocks=(2,))), 'third stage, 0 to 1, found 2'),
-        (dict(arch=TINY, pooled_size=0), 'pooled_size must be at least 1.*found 0'),
+        (
+            dict(arch=TINY | dict(pre_norm_blocks=(2,))),
+            r'pre_norm_blocks must be 0 to 2 integers from 0 to 1, found \(2,\)',
+        ),
+        (dict(arch=TINY, pooled_size=0), 'pooled_size must be an integer from 1.*found 0'),
         (dict(arch=TINY, pooled_size=(16, 0)), r'pooled_size must.*found \(16, 0\)'),
         (dict(arch=TINY, pooled_size=1.5), 'pooled_size must.*found 1.5'),
-        (dict(arch=TINY, out_indices=(0, 4)), 'stages 0 to 3, found'),
-        (dict(arch=TINY, out_indices=(1, 0)), 'out_indices must ascend'),
+        (
+            dict(arch=TINY, out_indices=(0, 4)),
+            'out_indices must be ascending integers within 0 to 3, found',
+        ),
+        (dict(arch=TINY, out_indices=(1, 0)), 'out_indices must be ascending'),
     ],
 )
 def test_bad_options(options, message):

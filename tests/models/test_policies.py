@@ -214,7 +214,7 @@ def test_reconsidering_compares_a_token_with_its_own_levels_threshold():
                 train=dict(type='FullAllocation'),
                 test=dict(type='ThresholdAllocation', thresholds=()),
             ),
-            'expected 3, found 0',
+            'thresholds must be one or more finite numbers',
         ),
     ],
 )  # fmt: skip

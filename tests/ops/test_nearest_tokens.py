@@ -95,7 +95,7 @@ def test_bad_input_is_named():
     level = grid_tokens(2, (2, 2), 8)
     with pytest.raises(ValueError, match='k must be at least 1, found 0'):
         nearest_tokens(torch.zeros(2, 2), (1, 1), level, 0)
-    with pytest.raises(ValueError, match='places of 1 images, tokens of 2'):
+    with pytest.raises(ValueError, match='place_lengths are of 1 images, the tokens of 2'):
         nearest_tokens(torch.zeros(2, 2), (2,), level, 1)
     with pytest.raises(ValueError, match=r'places must be \(3, 2\)'):
         nearest_tokens(torch.zeros(2, 2), (2, 1), level, 1)

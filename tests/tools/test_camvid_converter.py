@@ -65,6 +65,30 @@ def test_lists_say_which_files(tool: ModuleType, source: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize('suffix', ['.tif', '.PNG', '.bmp'])
+@pytest.mark.parametrize('listed', [True, False])
+@pytest.mark.parametrize('labels', [True, False])
+def test_images_of_every_kind(tool: ModuleType, source: Path, suffix, listed, labels) -> None:
+    lines = []
+    for path in sorted((source / 'train').iterdir()):
+        annotation = source / 'trainannot' / path.name
+        Image.open(path).save(path.with_suffix(suffix))
+        if labels:
+            Image.open(annotation).save(annotation.with_suffix(suffix))
+            annotation.unlink()
+        path.unlink()
+        lines.append(f'/x/train/{path.stem}{suffix} /x/trainannot/{path.stem}.png')
+    (source / 'train.txt').unlink()
+    if listed:
+        (source / 'train.txt').write_text('\n'.join(lines) + '\n\n')
+    assert convert(tool, source, '--splits', 'train') == 0
+    out = source.parent / 'out'
+    found = sorted(path.name for path in (out / 'images/train').iterdir())
+    assert found == [f'train_1{suffix}', f'train_2{suffix}']
+    found = sorted(path.name for path in (out / 'annotations/train').iterdir())
+    assert found == ['train_1.png', 'train_2.png']
+
+
 def break_size(source: Path) -> None:
     Image.fromarray(np.zeros((11, 16), np.uint8)).save(source / 'valannot' / 'val_2.png')
 

@@ -1,12 +1,13 @@
 """Bring CamVid from the SegNet distribution into the layout of ``CamVidDataset``.
 
-The SegNet distribution holds 360x480 PNG files, labels 0 to 10 and 11 for void:
+The SegNet distribution holds 360x480 PNG files, labels 0 to 10 and 11 for void; images may be of
+another kind (``.tif``, ``.PNG``, ...):
 
     CamVid/train  CamVid/trainannot  CamVid/train.txt  (and so for val and test)
 
 What is written, void becoming 255:
 
-    data/camvid/images/{train,val,test}/*.png
+    data/camvid/images/{train,val,test}/*.png         with the ending that they had
     data/camvid/annotations/{train,val,test}/*.png
 
 Example: ``python tools/dataset_converters/camvid.py path/to/CamVid -o data/camvid``
@@ -23,6 +24,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from mmseg_arta.files import IMAGE_SUFFIXES, is_image
 
 NUM_CLASSES = 11
 VOID = 11
@@ -58,13 +61,16 @@ def list_pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
         lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
         names = [Path(line[0]).name for line in lines]
     else:
-        names = sorted(path.name for path in images.glob('*.png'))
+        names = sorted(path.name for path in images.iterdir() if is_image(path))
     if not names:
-        raise FileNotFoundError(f'no .png files in {images}')
-    for path in (folder / name for name in names for folder in (images, labels)):
+        raise FileNotFoundError(f'no images in {images} ({", ".join(IMAGE_SUFFIXES)})')
+    pairs = [(images / name, labels / name) for name in names]
+    # Labels of images of another kind are PNG files all the same.
+    pairs = [(one, two if two.is_file() else two.with_suffix('.png')) for one, two in pairs]
+    for path in (path for pair in pairs for path in pair):
         if not path.is_file():
             raise FileNotFoundError(f'file {path} not found; split {split} needs it')
-    return [(images / name, labels / name) for name in names]
+    return pairs
 
 
 def convert_label(image_path: Path, label_path: Path) -> np.ndarray:
@@ -131,7 +137,7 @@ def convert_split(pairs: list[tuple[Path, Path]], out_dir: Path, split: str) -> 
     for done, (image_path, label_path) in enumerate(pairs, 1):
         label = convert_label(image_path, label_path)
         shutil.copyfile(image_path, images / image_path.name)
-        Image.fromarray(label).save(labels / label_path.name)
+        Image.fromarray(label).save(labels / f'{image_path.stem}.png')
         sizes[f'{label.shape[0]}x{label.shape[1]}'] += 1
         void += int((label == IGNORED).sum())
         pixels += label.size

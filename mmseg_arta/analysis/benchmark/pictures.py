@@ -11,10 +11,10 @@ from typing import Any
 import mmcv
 import numpy as np
 
+from ...files import IMAGE_SUFFIXES, is_image
 from ..flops.load import load_config
 from ..flops.samples import Picture, dataset_pictures, spread_numbers, validation_set
 
-_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 _DATASET = 'dataset:'
 
 
@@ -105,13 +105,10 @@ def image_files(folder: str, option: str = '--images') -> list[Path]:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f'{option} {folder}: there is no such folder')
     found = sorted(
-        Path(root) / name
-        for root, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(_SUFFIXES)
+        Path(root) / name for root, _, names in os.walk(folder) for name in names if is_image(name)
     )
     if not found:
-        raise FileNotFoundError(f'{option} {folder}: no images there ({", ".join(_SUFFIXES)})')
+        raise FileNotFoundError(f'{option} {folder}: no images there ({", ".join(IMAGE_SUFFIXES)})')
     return found
 
 

@@ -98,7 +98,11 @@ def dataset_pictures(dataset: Any, images: int, labels: bool = False) -> Iterato
         for load in loads:
             found = load(found)
         name = str(found.get('img_path', number))
-        yield Picture(name, found['img'], found['gt_seg_map'] if labels else None)
+        label = found['gt_seg_map'] if labels else None
+        if label is not None and label.ndim < 2:
+            # The loader drops sides of one pixel.
+            label = label.reshape(found['img'].shape[:2])
+        yield Picture(name, found['img'], label)
 
 
 def prepare_batch(

@@ -14,6 +14,8 @@ from mmengine.runner import BaseLoop, Runner
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
+from ...option_checks import check_text, fail
+
 # How many keys of a kind a message names.
 _SHOWN = 3
 
@@ -34,7 +36,12 @@ class CheckWeightsHook(Hook):
     """
 
     def __init__(self, allow: Sequence[str] = ()) -> None:
-        self.allow = (allow,) if isinstance(allow, str) else tuple(allow)
+        patterns = (allow,) if isinstance(allow, str) else allow
+        if not isinstance(patterns, (list, tuple)):
+            raise fail(self, 'allow', 'a list of regular expressions', allow)
+        for pattern in patterns:
+            check_text(self, allow=pattern)
+        self.allow = tuple(patterns)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Between reading a checkpoint and filling the model."""

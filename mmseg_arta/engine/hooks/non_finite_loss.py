@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
+from ...option_checks import check_whole
+
 # How many images of every step are named.
 _SHOWN = 4
 
@@ -37,9 +39,8 @@ class NonFiniteLossHook(Hook):
     priority = 'BELOW_NORMAL'
 
     def __init__(self, patience: int = 25, interval: int = 10) -> None:
-        for name, value in (('patience', patience), ('interval', interval)):
-            if value < 1:
-                raise ValueError(f'NonFiniteLossHook.{name} must be at least 1, found {value}')
+        # The names of so many iterations' images are kept.
+        check_whole(self, 1, 1 << 16, patience=patience, interval=interval)
         self.patience, self.interval = patience, interval
         self._row: Tensor | None = None
         self._images: deque[list[str]] = deque(maxlen=patience + interval)

@@ -10,6 +10,7 @@ from mmengine import dist
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ...option_checks import check_text, check_whole
 from ..drawing import class_legend, render, save
 from ..token_panels import ImageResult, finest_chosen, token_rows, view_of_windows
 from .token_recorder import TokenRecorderHook
@@ -33,6 +34,9 @@ class TokenPictureHook(TokenRecorderHook):
     def __init__(
         self, interval: int = 50, max_images: int = 4, out_dir: str = 'token_pictures'
     ) -> None:
+        check_whole(self, interval=interval)
+        check_whole(self, 0, max_images=max_images)
+        check_text(self, out_dir=out_dir)
         super().__init__()
         self.interval = interval
         self.max_images = max_images

@@ -14,6 +14,7 @@ from torch import nn
 
 from ...models.decode_heads import BoundaryScoreHead
 from ...ops import boundary_map
+from ...option_checks import check_whole
 from ...structures import MixedTokens
 from ..coverage import (
     covered_share,
@@ -45,6 +46,8 @@ class TokenStatisticsHook(TokenRecorderHook):
     """
 
     def __init__(self, interval: int = 10, seed: int = 0) -> None:
+        check_whole(self, interval=interval)
+        check_whole(self, 0, seed=seed)
         super().__init__()
         self.interval = interval
         self.seed = seed

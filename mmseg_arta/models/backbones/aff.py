@@ -13,11 +13,25 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...ops import published_neighborhood
-from ...structures import FINEST_PATCH, MixedTokens, Neighborhood, TokenSet
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_WEIGHT,
+    check_ascending,
+    check_choice,
+    check_each,
+    check_flag,
+    check_init_cfg,
+    check_number,
+    check_rate,
+    check_ratio,
+    check_whole,
+)
+from ...structures import FINEST_PATCH, MOST_CLUSTER_SIZE, MixedTokens, Neighborhood, TokenSet
 from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
-from .arch import check_cluster_count, check_in_channels, checked_images, resolve_arch
+from .arch import check_stages, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -44,20 +58,11 @@ class AFFArch:
     cluster_size: int = 8
 
     def __post_init__(self) -> None:
-        for name in ('dims', 'depths', 'num_heads'):
-            values = getattr(self, name)
-            if len(values) != 4 or any(int(v) != v or v < 1 for v in values):
-                raise ValueError(
-                    f'arch: {name} must hold 4 positive integers, found {list(values)}'
-                )
-            object.__setattr__(self, name, tuple(int(v) for v in values))
-        for dim, heads in zip(self.dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(
-                    f'arch: dims must be divisible by num_heads, found {dim} channels '
-                    f'and {heads} heads'
-                )
-        check_cluster_count('cluster_size', self.cluster_size)
+        channels, blocks = (MOST_CHANNELS, _STAGES), (MOST_LAYERS, _STAGES)
+        check_stages(self, dims=channels, depths=blocks, num_heads=channels)
+        check_ratio('arch', self.dims, mlp_ratio=self.mlp_ratio)
+        check_number('arch', 0.0, MOST_WEIGHT, layer_scale_init=self.layer_scale_init)
+        check_whole('arch', 1, MOST_CLUSTER_SIZE, cluster_size=self.cluster_size)
 
 
 AFF_ARCHS = {
@@ -250,17 +255,24 @@ class AutoFocusFormer(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
         in_channels: int = 3,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_number(self, above=0.0, most=1.0, downsample_rate=downsample_rate)
+        check_number(self, alpha=alpha)
+        check_number(self, above=0.0, optional=True, blank_clamp=blank_clamp)
+        check_rate(self, drop_path_rate=drop_path_rate)
+        check_choice(self, ('adaptive', 'grid'), downsample=downsample)
+        check_choice(self, ('l2', 'l1', 'none'), grid_prior=grid_prior)
+        check_choice(self, STAGE_CLUSTERINGS, tie_order=tie_order)
+        check_flag(self, reserve=reserve, blank_token=blank_token, with_cp=with_cp)
+        check_flag(self, expanded_position=expanded_position)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.in_channels = in_channels
         self.arch = resolve_arch(arch, AFF_ARCHS)
-        sizes = _per_stage('neighborhood_size', neighborhood_size)
-        if downsample not in ('adaptive', 'grid'):
-            raise ValueError(f"downsample must be 'adaptive' or 'grid', found {downsample!r}")
-        if not 0.0 < downsample_rate <= 1.0:
-            raise ValueError(f'downsample_rate must be a share in (0, 1], found {downsample_rate}')
-        if tie_order not in STAGE_CLUSTERINGS:
-            raise ValueError(f"tie_order must be 'raster' or 'published', found {tie_order!r}")
-        self.out_stages = check_out_stages(out_stages)
+        # Counted in clusters, which the ops have so much room for.
+        most = MOST_CLUSTER_SIZE * self.arch.cluster_size
+        sizes = check_each(self, 1, most, _STAGES, neighborhood_size=neighborhood_size)
+        self.out_stages = check_ascending(self, 0, _STAGES - 1, out_stages=out_stages)
         dims, depths = self.arch.dims, self.arch.depths
         self.out_channels = tuple(dims[stage] for stage in reversed(self.out_stages))
 
@@ -357,25 +369,3 @@ def init_linear_layers(model: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-def check_out_stages(out_stages: Sequence[int]) -> tuple[int, ...]:
-    """Stages to hand out, 0 the finest.
-
-    Raises:
-        ValueError: unless they are some of the four, ascending.
-    """
-    found = tuple(out_stages)
-    if not found or found != tuple(stage for stage in range(_STAGES) if stage in found):
-        raise ValueError(
-            f'out_stages must name stages from 0 to {_STAGES - 1}, ascending, '
-            f'found {list(out_stages)}'
-        )
-    return found
-
-
-def _per_stage(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
-    values = (value,) * _STAGES if isinstance(value, int) else tuple(value)
-    if len(values) != _STAGES or any(v < 1 for v in values):
-        raise ValueError(f'{name} must be a positive integer or {_STAGES} of them, found {value!r}')
-    return values

@@ -10,10 +10,11 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...option_checks import MOST_CHANNELS, check_ascending, check_init_cfg, check_rate, check_whole
 from ..layers import SwinBlock
-from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
+from .aff import AFF_ARCHS, StridedPatchEmbed, init_linear_layers
 from .aff_downsampling import PatchMerging
-from .arch import check_in_channels, checked_images, resolve_arch
+from .arch import checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STAGES = 4
@@ -50,11 +51,16 @@ class AFFSwin(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
         in_channels: int = 3,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        # A window has a table of its pairs of places.
+        check_whole(self, most=64, window_size=window_size)
+        check_rate(self, drop_path_rate=drop_path_rate)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.in_channels = in_channels
         self.arch = resolve_arch(arch, AFF_ARCHS)
         dims, depths = self.arch.dims, self.arch.depths
-        self.out_stages = check_out_stages(out_stages)
+        self.out_stages = check_ascending(self, 0, _STAGES - 1, out_stages=out_stages)
         self.out_channels = tuple(dims[stage] for stage in self.out_stages)
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_WEIGHT,
+    check_number,
+    check_ratio,
+    check_whole,
+    check_wholes,
+)
 from ...structures import MOST_CLUSTER_SIZE
 
 if TYPE_CHECKING:
@@ -44,27 +53,17 @@ class MixedEncoderArch:
     num_neighbor_clusters: int = 6
 
     def __post_init__(self) -> None:
-        for name, expected in (
-            ('dims', (4,)),
-            ('num_heads', (4,)),
-            ('allocation_depths', (3,)),
-            ('refinement_depths', (4, 1)),
-        ):
-            values = getattr(self, name)
-            if len(values) not in expected or any(int(v) != v or v < 1 for v in values):
-                raise ValueError(
-                    f'arch: {name} must hold {" or ".join(map(str, expected))} positive '
-                    f'integers, found {list(values)}'
-                )
-            object.__setattr__(self, name, tuple(int(v) for v in values))
-        for dim, heads in zip(self.dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(
-                    f'arch: dims must be divisible by num_heads, found {dim} channels '
-                    f'and {heads} heads'
-                )
+        check_stages(
+            self,
+            dims=(MOST_CHANNELS, 4),
+            num_heads=(MOST_CHANNELS, 4),
+            allocation_depths=(MOST_LAYERS, 3),
+            refinement_depths=(MOST_LAYERS, (4, 1)),
+        )
+        check_ratio('arch', self.dims, mlp_ratio=self.mlp_ratio)
+        check_number('arch', 0.0, MOST_WEIGHT, layer_scale_init=self.layer_scale_init)
         for name in ('cluster_size', 'num_neighbor_clusters'):
-            check_cluster_count(name, getattr(self, name))
+            check_whole('arch', 1, MOST_CLUSTER_SIZE, **{name: getattr(self, name)})
 
     @property
     def refines(self) -> bool:
@@ -72,33 +71,26 @@ class MixedEncoderArch:
         return len(self.refinement_depths) > 1
 
 
-def check_cluster_count(name: str, value: int) -> None:
-    """An option that counts tokens of a cluster or clusters is one that the ops have room for.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not value >= 1:
-        raise ValueError(f'arch: {name} must be at least 1, found {value}')
-    if value > MOST_CLUSTER_SIZE:
-        raise ValueError(f'arch: {name} must be at most {MOST_CLUSTER_SIZE}, found {value}')
-    if int(value) != value:
-        raise ValueError(f'arch: {name} must be an integer, found {value}')
-
-
-def check_in_channels(model: str, value: Any) -> int:
-    """Channels of a model's images.
+def check_stages(arch: object, **expected: tuple[int, int | Sequence[int]]) -> None:
+    """Fields of an arch hold positive integers, and its heads divide its channels.
 
     Args:
-        model: name of the model, for the error.
-        value: its option ``in_channels``.
+        arch: dataclass with ``dims`` and ``num_heads``; the fields become tuples.
+        expected: by field, the largest value, and how many values there are or may be.
 
     Raises:
-        ValueError: if it is no positive integer.
+        ValueError: if a field does not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'{model}.in_channels must be a positive integer, found {value!r}')
-    return value
+    for name, (most, counts) in expected.items():
+        values = check_wholes('arch', 1, most, counts, **{name: getattr(arch, name)})
+        object.__setattr__(arch, name, values)
+    dims: tuple[int, ...] = getattr(arch, 'dims')  # noqa: B009 (of any dataclass)
+    heads: tuple[int, ...] = getattr(arch, 'num_heads')  # noqa: B009
+    for dim, number in zip(dims, heads, strict=True):
+        if dim % number:
+            raise ValueError(
+                f'arch.dims must be divisible by num_heads, found {dim} channels and {number} heads'
+            )
 
 
 def checked_images(model: str, image: Tensor, channels: int, weight: Tensor) -> Tensor:
@@ -140,6 +132,8 @@ def resolve_arch(arch: str | Mapping[str, Any], archs: Mapping[str, _Arch]) -> _
         if arch not in archs:
             raise ValueError(f'arch={arch!r} is unknown: expected one of {sorted(archs)} or a dict')
         return archs[arch]
+    if not isinstance(arch, Mapping):
+        raise ValueError(f'arch must be one of {sorted(archs)} or a dict, found {arch!r}')
     kind = type(next(iter(archs.values())))
     known = [field.name for field in fields(kind)]
     unknown = sorted(set(arch) - set(known))

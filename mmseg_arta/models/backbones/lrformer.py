@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -12,15 +12,30 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_RATIO,
+    MOST_WEIGHT,
+    check_ascending,
+    check_flag,
+    check_init_cfg,
+    check_numbers,
+    check_rate,
+    check_ratio,
+    check_whole,
+    check_wholes,
+)
 from ..layers import (
     LowResolutionBlock,
     MapLayerNorm,
     PooledSize,
+    check_pooled_size,
     for_convolutions,
     init_low_resolution_layers,
     pool_convs,
 )
-from .arch import check_in_channels, checked_images, resolve_arch
+from .arch import check_stages, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
 
 _STRIDES = (4, 8, 16, 32)
@@ -48,31 +63,22 @@ class LRFormerArch:
     pre_norm_blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            values = tuple(getattr(self, field.name))
-            object.__setattr__(self, field.name, values)
-            if field.name == 'pre_norm_blocks':
-                continue
-            least = 0 if field.name == 'layer_scale_init' else 1
-            if len(values) != len(_STRIDES) or any(value < least for value in values):
-                raise ValueError(
-                    f'arch: {field.name} must hold {len(_STRIDES)} numbers of at least {least}, '
-                    f'found {list(values)}'
-                )
+        stages = len(_STRIDES)
+        channels, blocks = (MOST_CHANNELS, stages), (MOST_LAYERS, stages)
+        check_stages(self, dims=channels, depths=blocks, num_heads=channels)
+        check_numbers('arch', most=MOST_RATIO, above=0.0, count=stages, mlp_ratios=self.mlp_ratios)
+        for dim, ratio in zip(self.dims, self.mlp_ratios, strict=True):
+            check_ratio('arch', [dim], mlp_ratios=ratio)
+        scales = self.layer_scale_init
+        check_numbers('arch', 0.0, MOST_WEIGHT, count=stages, layer_scale_init=scales)
+        blocks, last = self.pre_norm_blocks, self.depths[2] - 1
+        # Of the third stage, counted from 0; there may be none.
+        check_wholes('arch', 0, last, range(last + 2), pre_norm_blocks=blocks)
+        # Integers among the numbers stay integers: they are part of printed configs.
+        for name in ('mlp_ratios', 'layer_scale_init', 'pre_norm_blocks'):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.dims[0] % 2:
             raise ValueError(f'arch: the first of dims must be even, found {self.dims[0]}')
-        for dim, heads in zip(self.dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(
-                    f'arch: dims must be divisible by num_heads, found {dim} channels '
-                    f'and {heads} heads'
-                )
-        for block in self.pre_norm_blocks:
-            if not 0 <= block < self.depths[2]:
-                raise ValueError(
-                    f'arch: pre_norm_blocks must name blocks of the third stage, 0 to '
-                    f'{self.depths[2] - 1}, found {block}'
-                )
 
 
 LRFORMER_ARCHS = {
@@ -205,16 +211,17 @@ class LRFormer(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
         in_channels: int = 3,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_rate(self, drop_path_rate=drop_path_rate)
+        check_flag(self, pool_up=pool_up, position_conv=position_conv, mlp_conv=mlp_conv)
+        check_flag(self, with_cp=with_cp)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.in_channels = in_channels
         self.arch = resolve_arch(arch, LRFORMER_ARCHS)
-        self.out_indices = tuple(out_indices)
-        if not self.out_indices or any(
-            index not in range(len(_STRIDES)) for index in self.out_indices
-        ):
-            raise ValueError(f'LRFormer.out_indices must name stages 0 to 3, found {out_indices}')
-        if list(self.out_indices) != sorted(set(self.out_indices)):
-            raise ValueError(f'LRFormer.out_indices must ascend, found {out_indices}')
+        last = len(_STRIDES) - 1
+        self.out_indices = check_ascending(self, 0, last, out_indices=out_indices)
+        check_pooled_size(self, pooled_size)
         dims, depths = self.arch.dims, self.arch.depths
         self.out_channels = tuple(dims[index] for index in self.out_indices)
         total = sum(depths)

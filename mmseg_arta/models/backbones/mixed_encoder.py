@@ -10,6 +10,14 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    check_choice,
+    check_flag,
+    check_init_cfg,
+    check_rate,
+    check_whole,
+)
 from ...structures import MixedTokens, TokenSet
 from ..allocation import (
     Allocation,
@@ -31,7 +39,7 @@ from ..layers import (
     sine_position,
     to_maps,
 )
-from .arch import MixedEncoderArch, check_in_channels, checked_images, resolve_arch
+from .arch import MixedEncoderArch, checked_images, resolve_arch
 from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRound
 from .pretrained import is_pretrained, load_pretrained
 
@@ -120,16 +128,18 @@ class MixedResolutionEncoder(BaseModule):
         in_channels: int = 3,
         max_tokens: int | None = None,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_choice(self, _PATCH_EMBEDS, patch_embed=patch_embed)
+        check_choice(self, ('pixels', 'dim', 'deep'), image_hidden=image_hidden)
+        check_choice(self, COARSE_ROUNDS, coarse_block=coarse_block)
+        check_choice(self, MIXED_ROUNDS, mixed_block=mixed_block)
+        check_choice(self, CLUSTERINGS, tie_order=tie_order)
+        check_flag(self, straight_through=straight_through, scored=scored, with_cp=with_cp)
+        check_flag(self, use_image=use_image, use_parent=use_parent)
+        check_rate(self, drop_path_rate=drop_path_rate)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
-        for name, value, known in (
-            ('patch_embed', patch_embed, _PATCH_EMBEDS),
-            ('coarse_block', coarse_block, COARSE_ROUNDS),
-            ('mixed_block', mixed_block, MIXED_ROUNDS),
-            ('tie_order', tie_order, CLUSTERINGS),
-        ):
-            if value not in known:
-                raise ValueError(f'{name} must be one of {sorted(known)}, found {value!r}')
+        self.in_channels = in_channels
         self.max_tokens = check_max_tokens(type(self).__name__, max_tokens)
         self.arch = resolve_arch(arch, self.archs)
         self.straight_through = straight_through and scored

@@ -16,8 +16,9 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...option_checks import MOST_CHANNELS, check_config, check_init_cfg, check_whole
 from ..layers import for_convolutions
-from .arch import check_in_channels, checked_images
+from .arch import checked_images
 from .pretrained import load_pretrained
 
 # repeats, kernel, stride, expansion, channels
@@ -101,8 +102,10 @@ class EfficientNetLite0(BaseModule):
     stride, out_channels = 32, 320
 
     def __init__(self, init_cfg: Mapping[str, Any] | None = None, in_channels: int = 3) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.in_channels = in_channels
         self.conv_stem, self.bn1 = _conv(in_channels, 32, 3, 2), nn.BatchNorm2d(32)
         channels, stages = 32, []
         for repeats, kernel, stride, expand, outputs in _STAGES:
@@ -157,6 +160,10 @@ class GroupPolicyNet(BaseModule):
         head: Mapping[str, Any] | None = None,
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_config(self, optional=True, backbone=backbone, head=head)
+        if backbone:
+            check_config(self, ('type',), backbone=backbone)
         super().__init__(init_cfg)
         # Its pre-training is part of the policy's own training.
         self.backbone = MODELS.build(dict(backbone or dict(type='EfficientNetLite0')))

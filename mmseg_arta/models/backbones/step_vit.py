@@ -13,6 +13,23 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PATCHES,
+    MOST_PIXELS,
+    check_ascending,
+    check_config,
+    check_each,
+    check_flag,
+    check_heads,
+    check_init_cfg,
+    check_number,
+    check_rate,
+    check_ratio,
+    check_whole,
+    fail,
+)
 from ...structures import offsets_from_lengths
 from ..layers import DropPath, fit_positions, packed_self_attention, remember_grid, resize_positions
 from ..token_reduction import (
@@ -24,7 +41,7 @@ from ..token_reduction import (
     embed_supertokens,
     true_rows,
 )
-from .arch import check_in_channels, checked_images, resolve_arch
+from .arch import checked_images, resolve_arch
 from .pretrained import load_pretrained
 
 
@@ -43,18 +60,20 @@ class ViTArch:
     num_heads: int
 
     def __post_init__(self) -> None:
-        for name in ('embed_dims', 'num_layers', 'num_heads'):
-            value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise ValueError(f'arch: {name} must be a positive integer, found {value!r}')
-        if self.embed_dims % self.num_heads:
-            raise ValueError(
-                f'arch: embed_dims must be divisible by num_heads, found {self.embed_dims} '
-                f'channels and {self.num_heads} heads'
-            )
+        check_whole('arch', most=MOST_CHANNELS, embed_dims=self.embed_dims)
+        check_whole('arch', most=MOST_LAYERS, num_layers=self.num_layers)
+        check_heads('arch', self.embed_dims, num_heads=self.num_heads)
 
 
 VIT_ARCHS = {'base': ViTArch(768, 12, 12), 'large': ViTArch(1024, 24, 16)}
+
+
+def _image_size(owner: object, img_size: Any, patch_size: int) -> tuple[int, ...]:
+    """Height and width, with a patch at least and not too many of them."""
+    size = check_each(owner, patch_size, MOST_PIXELS, 2, img_size=img_size)
+    if (size[0] // patch_size) * (size[1] // patch_size) > MOST_PATCHES:
+        raise fail(owner, 'img_size', f'of at most {MOST_PATCHES} patches', img_size)
+    return size
 
 
 class PackedSelfAttention(nn.Module):
@@ -222,18 +241,25 @@ class StepViT(BaseModule):
         init_cfg: Mapping[str, Any] | None = None,
         in_channels: int = 3,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_whole(self, most=MOST_PIXELS, patch_size=patch_size)
+        check_rate(self, drop_path_rate=drop_path_rate)
+        check_number(self, most=1.0, above=0.0, norm_eps=norm_eps)
+        check_flag(self, patch_bias=patch_bias, maps=maps, with_cp=with_cp)
+        check_config(self, ('type',), optional=True, merging=merging)
+        check_config(self, ('type',), optional=True, policy_net=policy_net)
+        check_config(self, ('after', 'head', 'policy'), optional=True, halting=halting)
         super().__init__(init_cfg)
-        self.in_channels = check_in_channels(type(self).__name__, in_channels)
+        self.in_channels = in_channels
         self.arch = resolve_arch(arch, VIT_ARCHS)
         dims, depth = self.arch.embed_dims, self.arch.num_layers
-        size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+        check_ratio(self, [dims], mlp_ratio=mlp_ratio)
+        check_whole(self, 0, depth - 1, optional=True, shrink_at=shrink_at)
+        size = _image_size(self, img_size, patch_size)
         self.patch_size, self.maps, self.with_cp = patch_size, maps, with_cp
-        self.out_indices, self.shrink_at = tuple(out_indices), shrink_at
-        ascending = [number for number in range(depth) if number in self.out_indices]
-        if not self.out_indices or list(self.out_indices) != ascending:
-            raise ValueError(
-                f'StepViT.out_indices must ascend within 0 to {depth - 1}, found {self.out_indices}'
-            )
+        self.out_indices = check_ascending(self, 0, depth - 1, out_indices=out_indices)
+        self.shrink_at = shrink_at
         if (merging is None) != (policy_net is None):
             raise ValueError('StepViT: merging and policy_net go together, give both or neither')
         if halting is not None and (maps or self.out_indices != (depth - 1,)):
@@ -295,6 +321,26 @@ class StepViT(BaseModule):
                 adapt=self._adapt,
             )
         self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Number of a parameter's layer, and how many there are, for learning rates that decay.
+
+        As of stock Vision Transformers: patch and position embeddings are layer 0, block ``i`` is
+        layer ``i + 1``, and all else, whatever follows the backbone included, is the last one.
+
+        Args:
+            param_name: of the parameter.
+            prefix: what the names of this backbone's parameters begin with.
+        """
+        count = len(self.layers) + 2
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return count - 1, count
+        if name == 'pos_embed' or name.startswith('patch_embed.'):
+            return 0, count
+        if name.startswith('layers.'):
+            return int(name.split('.')[1]) + 1, count
+        return count - 1, count
 
     def _adapt(self, weights: dict[str, Tensor]) -> None:
         """Weights of a published transformer for this one, in place."""

@@ -12,8 +12,18 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...ops import at_patches, boundary_map, boundary_targets, patch_share
+from ...option_checks import (
+    MOST_WEIGHT,
+    MOST_WHOLE,
+    check_choice,
+    check_flag,
+    check_init_cfg,
+    check_number,
+    check_whole,
+)
 from ...structures import AllocationRound, tokens_of
 from .data_samples import check_label_size, stack_labels
+from .stock_options import refuse_stock_options
 
 _LOSSES = {'mse': F.mse_loss, 'mae': F.l1_loss}
 
@@ -47,12 +57,22 @@ class BoundaryScoreHead(BaseModule):
         ignore_index: int = 255,
         ignore_as_class: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
+        **stock: Any,
     ) -> None:
+        refuse_stock_options(
+            self,
+            stock,
+            loss_decode='set loss and loss_weight',
+            num_classes='it has no classes: leave it out',
+            align_corners='nothing is resized: leave it out',
+            out_channels='it has no classes: leave it out',
+        )
+        check_init_cfg(self, init_cfg)
+        check_number(self, 0.0, MOST_WEIGHT, loss_weight=loss_weight)
+        check_choice(self, sorted(_LOSSES), loss=loss)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, ignore_as_class=ignore_as_class)
         super().__init__(init_cfg)
-        if loss not in _LOSSES:
-            raise ValueError(
-                f'BoundaryScoreHead.loss must be one of {sorted(_LOSSES)}, found {loss!r}'
-            )
         self.loss_weight = loss_weight
         self.loss_name = loss
         self.ignore_index = ignore_index

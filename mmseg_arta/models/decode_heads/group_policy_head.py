@@ -11,9 +11,20 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_PIXELS,
+    MOST_WHOLE,
+    check_choice,
+    check_init_cfg,
+    check_whole,
+    check_wholes,
+)
 from .data_samples import stack_labels
+from .stock_options import refuse_stock_options
 
-_MIXED = ('different', 'border', 'ignore')
+#: What a group of one class and ignored pixels may count as.
+MIXED = ('different', 'border', 'ignore')
 
 
 def group_targets(
@@ -35,8 +46,8 @@ def group_targets(
     Returns:
         ``(B, H // side, W // side)`` int64: 1 one class, 0 several, 255 ignored.
     """
-    if mixed not in _MIXED:
-        raise ValueError(f'mixed must be one of {_MIXED}, found {mixed!r}')
+    if mixed not in MIXED:
+        raise ValueError(f'mixed must be one of {MIXED}, found {mixed!r}')
     rows, cols = labels.shape[1] // side, labels.shape[2] // side
     blocks = labels[:, : rows * side, : cols * side].long()
     blocks = blocks.unflatten(2, (cols, side)).unflatten(1, (rows, side))
@@ -91,19 +102,29 @@ class GroupPolicyHead(BaseModule):
         num_classes: int = 150,
         ignore_index: int = 255,
         init_cfg: Mapping[str, Any] | None = None,
+        **stock: Any,
     ) -> None:
+        refuse_stock_options(
+            self,
+            stock,
+            align_corners='nothing is resized: leave it out',
+            out_channels='leave it out',
+        )
+        check_init_cfg(self, init_cfg)
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, num_classes=num_classes)
+        check_whole(self, most=MOST_PIXELS, patch_size=patch_size, stride=stride)
+        check_choice(self, MIXED, mixed=mixed)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
         super().__init__(init_cfg)
-        self.group_sizes = tuple(group_sizes)
+        self.group_sizes = check_wholes(self, 2, MOST_PIXELS, group_sizes=group_sizes)
         for size in self.group_sizes:
-            if size < 2 or size & (size - 1) or size * patch_size % stride:
+            if size & (size - 1) or size * patch_size % stride:
                 raise ValueError(
                     f'GroupPolicyHead.group_sizes must be powers of two whose {patch_size} px '
                     f'patches make up multiples of {stride} px, found {self.group_sizes}'
                 )
-        if not self.group_sizes or sorted(set(self.group_sizes)) != list(self.group_sizes):
+        if sorted(set(self.group_sizes)) != list(self.group_sizes):
             raise ValueError(f'GroupPolicyHead.group_sizes must ascend, found {self.group_sizes}')
-        if mixed not in _MIXED:
-            raise ValueError(f'GroupPolicyHead.mixed must be one of {_MIXED}, found {mixed!r}')
         self.patch_size, self.stride, self.mixed = patch_size, stride, mixed
         self.num_classes, self.ignore_index = num_classes, ignore_index
         # Attributes that the stock segmentor reads.

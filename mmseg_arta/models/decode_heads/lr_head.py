@@ -12,7 +12,20 @@ from mmseg.models.utils import resize
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from ..layers import LowResolutionBlock, PooledSize, init_low_resolution_layers
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_WEIGHT,
+    check_choice,
+    check_config,
+    check_heads,
+    check_number,
+    check_ratio,
+    check_whole,
+    check_wholes,
+    fail,
+)
+from ..layers import LowResolutionBlock, PooledSize, check_pooled_size, init_low_resolution_layers
 
 
 @MODELS.register_module()
@@ -54,8 +67,18 @@ class LRHead(BaseDecodeHead):
         norm_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(in_channels, int) or len(in_channels) < 2:
-            raise ValueError(f'LRHead.in_channels must name at least two maps, found {in_channels}')
+        if len(check_wholes(self, most=MOST_CHANNELS, in_channels=in_channels)) < 2:
+            raise fail(self, 'in_channels', 'those of at least two maps', in_channels)
+        transform = kwargs.pop('input_transform', 'multiple_select')
+        check_choice(self, ('multiple_select',), input_transform=transform)
+        # So many maps, counted from 0.
+        check_wholes(self, 0, MOST_LAYERS, len(in_channels), in_index=in_index)
+        check_whole(self, most=MOST_CHANNELS, channels=channels, num_classes=num_classes)
+        check_heads(self, channels, num_heads=num_heads)
+        check_ratio(self, [channels], mlp_ratio=mlp_ratio)
+        check_pooled_size(self, pooled_size)
+        check_number(self, 0.0, MOST_WEIGHT, layer_scale_init=layer_scale_init)
+        check_config(self, ('type',), optional=True, norm_cfg=norm_cfg)
         norm_cfg = dict(type='BN', requires_grad=True) if norm_cfg is None else norm_cfg
         super().__init__(
             list(in_channels),

@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor
 
+from ...option_checks import MOST_CHANNELS, check_whole
+
 #: Stock post-processing of a single channel compares the sigmoid of the score with a threshold: a
 #: score of a half is where the class begins.
 SCORE_THRESHOLD = 1 / (1 + math.exp(-0.5))
@@ -22,8 +24,8 @@ def check_out_channels(name: str, num_classes: int, out_channels: int | None) ->
     Raises:
         ValueError: for anything else.
     """
-    if num_classes < 1:
-        raise ValueError(f'{name}.num_classes must be at least 1, found {num_classes}')
+    check_whole(name, most=MOST_CHANNELS, num_classes=num_classes)
+    check_whole(name, most=MOST_CHANNELS, optional=True, out_channels=out_channels)
     if out_channels in (None, num_classes):
         return num_classes
     if (out_channels, num_classes) != (1, 2):

@@ -33,6 +33,7 @@ from .low_resolution import (
     LowResolutionSelfAttention,
     MapLayerNorm,
     PooledSize,
+    check_pooled_size,
     init_low_resolution_layers,
     pool_convs,
 )
@@ -77,6 +78,7 @@ __all__ = [
     'TokenPlaces',
     'ViTBlock',
     'WindowAttention',
+    'check_pooled_size',
     'fit_positions',
     'for_convolutions',
     'init_deform_attention',

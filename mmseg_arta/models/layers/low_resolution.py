@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...option_checks import check_each
 from .basic import DropPath, to_maps, to_rows
 
 #: Short sides of the pyramid behind keys and values, for queries pooled to 16.
 _PYRAMID = (11, 8, 6, 4)
 _QUERY_SIDE = 16
+# Queries attend in a table of all of them.
+_MOST_SIDE = 1 << 10
 
 
 #: Short side of pooled queries in cells, the aspect of the map kept; or rows and columns.
@@ -24,22 +27,14 @@ def pyramid_sides(pooled_size: int) -> tuple[int, ...]:
     return tuple(max(round(side * pooled_size / _QUERY_SIDE + 0.001), 1) for side in _PYRAMID)
 
 
-def check_pooled_size(pooled_size: object) -> PooledSize:
+def check_pooled_size(owner: object, pooled_size: PooledSize) -> PooledSize:
     """The size, a list of two as a tuple.
 
     Raises:
-        ValueError: if it is neither a positive integer nor a pair of them.
+        ValueError: naming the option of ``owner``, if it is neither a positive integer nor a pair.
     """
-    if isinstance(pooled_size, int) and pooled_size >= 1:
-        return pooled_size
-    if isinstance(pooled_size, (tuple, list)) and len(pooled_size) == 2:
-        rows, columns = pooled_size
-        if isinstance(rows, int) and isinstance(columns, int) and min(rows, columns) >= 1:
-            return rows, columns
-    raise ValueError(
-        'pooled_size must be at least 1, or (rows, columns) of at least 1 each, '
-        f'found {pooled_size}'
-    )
+    sides = check_each(owner, 1, _MOST_SIDE, 2, pooled_size=pooled_size)
+    return pooled_size if isinstance(pooled_size, int) else (sides[0], sides[1])
 
 
 def pooled_grid(short: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -86,7 +81,7 @@ class LowResolutionSelfAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f'num_heads must divide the {dim} channels, found {num_heads}')
         self.num_heads, self.pool_up = num_heads, pool_up
-        self.pooled_size = check_pooled_size(pooled_size)
+        self.pooled_size = check_pooled_size(self, pooled_size)
         self.q = nn.Linear(dim, dim)
         self.norm = nn.LayerNorm(dim)
         self.kv = nn.Linear(dim, dim * 2)

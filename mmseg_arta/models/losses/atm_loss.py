@@ -9,6 +9,15 @@ import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from torch import Tensor
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_WEIGHT,
+    MOST_WHOLE,
+    check_choice,
+    check_number,
+    check_share,
+    check_whole,
+)
 from .class_masks import ClassMasks
 
 
@@ -41,10 +50,16 @@ class ATMLoss:
         ignored_pixels: str = 'out',
         ignore_index: int = 255,
     ) -> None:
-        if ignored_pixels not in ('out', 'negative'):
-            raise ValueError(
-                f"ATMLoss.ignored_pixels must be 'out' or 'negative', found {ignored_pixels!r}"
-            )
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes)
+        check_choice(self, ('all', 'presence'), classes=classes)
+        check_choice(self, ('out', 'negative'), ignored_pixels=ignored_pixels)
+        check_number(self, 0.0, MOST_WEIGHT, class_weight=class_weight, mask_weight=mask_weight)
+        check_number(
+            self, 0.0, MOST_WEIGHT, dice_weight=dice_weight, no_object_weight=no_object_weight
+        )
+        check_share(self, alpha=alpha)
+        check_number(self, 0.0, 100.0, gamma=gamma)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
         self.num_classes, self.classes = num_classes, classes
         self.class_weight, self.mask_weight = class_weight, mask_weight
         self.dice_weight, self.no_object_weight = dice_weight, no_object_weight

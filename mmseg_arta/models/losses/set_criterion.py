@@ -11,8 +11,18 @@ from mmengine.dist import all_reduce
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ...option_checks import (
+    MOST_CHANNELS,
+    MOST_WEIGHT,
+    MOST_WHOLE,
+    check_number,
+    check_share,
+    check_whole,
+)
 from .class_masks import ClassMasks, sample_maps, uncertain_points
 
+#: Most places at which a mask is compared.
+MOST_POINTS = 1 << 20
 # The cost of a match with a prediction that is not finite.
 _WORST = 1e6
 
@@ -52,6 +62,9 @@ class HungarianMatcher:
         dice_weight: float = 5.0,
         num_points: int = 12544,
     ) -> None:
+        check_number(self, 0.0, MOST_WEIGHT, class_weight=class_weight, mask_weight=mask_weight)
+        check_number(self, 0.0, MOST_WEIGHT, dice_weight=dice_weight)
+        check_whole(self, most=MOST_POINTS, num_points=num_points)
         self.class_weight, self.mask_weight = class_weight, mask_weight
         self.dice_weight, self.num_points = dice_weight, num_points
 
@@ -163,6 +176,15 @@ class SetCriterion:
         importance: float = 0.75,
         ignore_index: int = 255,
     ) -> None:
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes)
+        check_number(self, 0.0, MOST_WEIGHT, class_weight=class_weight, mask_weight=mask_weight)
+        check_number(
+            self, 0.0, MOST_WEIGHT, dice_weight=dice_weight, no_object_weight=no_object_weight
+        )
+        check_whole(self, most=MOST_POINTS, num_points=num_points)
+        check_number(self, 1.0, 64.0, oversample=oversample)
+        check_share(self, importance=importance)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
         self.num_classes, self.ignore_index = num_classes, ignore_index
         self.weights = (class_weight, mask_weight, dice_weight)
         self.no_object_weight, self.num_points = no_object_weight, num_points

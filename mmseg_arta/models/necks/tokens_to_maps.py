@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...ops import finest_token_map
+from ...option_checks import MOST_CHANNELS, MOST_WHOLE, check_choice, check_init_cfg, check_wholes
 from ...structures import MixedTokens, TokenMaps, TokenSet
 
 
@@ -45,17 +46,20 @@ class TokensToMaps(BaseModule):
         kind: str = 'patch',
         init_cfg: Mapping[str, Any] | None = None,
     ) -> None:
+        check_init_cfg(self, init_cfg)
+        check_choice(self, ('patch', 'point'), kind=kind)
+        channels = check_wholes(self, most=MOST_CHANNELS, in_channels=in_channels)
         super().__init__(init_cfg)
-        self.in_channels = tuple(in_channels)
+        self.in_channels = channels
         count = len(self.in_channels)
-        self.out_indices = tuple(range(count)) if out_indices is None else tuple(out_indices)
-        if not self.out_indices or not all(0 <= index < count for index in self.out_indices):
+        self.out_indices = tuple(range(count))
+        if out_indices is not None:
+            self.out_indices = check_wholes(self, -MOST_WHOLE, MOST_WHOLE, out_indices=out_indices)
+        if not all(0 <= index < count for index in self.out_indices):
             raise ValueError(
                 f'TokensToMaps.out_indices must name maps from 0 (the finest) to '
                 f'{count - 1}, found {list(self.out_indices)}'
             )
-        if kind not in ('patch', 'point'):
-            raise ValueError(f"TokensToMaps.kind must be 'patch' or 'point', found {kind!r}")
         self.kind = kind
         # Layers from every coarser level to a map's level, by the map's index.
         self.lifts = nn.ModuleDict(

@@ -10,6 +10,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...option_checks import check_whole
 from .windows import slide_corners
 
 
@@ -28,6 +29,12 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
       on that device, too.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.test_cfg is not None:
+            self._windows_per_forward()
+            self._accumulate_on(torch.device('cpu'))
+
     def slide_inference(
         self, inputs: Tensor, batch_img_metas: Sequence[Mapping[str, Any]]
     ) -> Tensor:
@@ -41,10 +48,7 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
             ValueError: if ``windows_per_forward`` is not positive, or ``accumulate_on`` is no
                 device.
         """
-        device = self._accumulate_on(inputs)
-        at_once = self.test_cfg.get('windows_per_forward', 1)
-        if at_once < 1:
-            raise ValueError(f'test_cfg.windows_per_forward must be at least 1, found {at_once}')
+        device, at_once = self._accumulate_on(inputs.device), self._windows_per_forward()
         batch, _, height, width = inputs.shape
         crop = tuple(self.test_cfg.crop_size)
         size = tuple(min(*sides) for sides in zip((height, width), crop, strict=True))
@@ -69,10 +73,15 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
                 count[:, :, y, x] += 1
         return total.div_(count)
 
-    def _accumulate_on(self, inputs: Tensor) -> torch.device:
+    def _windows_per_forward(self) -> int:
+        at_once = self.test_cfg.get('windows_per_forward', 1)
+        check_whole('test_cfg', windows_per_forward=at_once)
+        return at_once
+
+    def _accumulate_on(self, default: torch.device) -> torch.device:
         name = self.test_cfg.get('accumulate_on')
         try:
-            return inputs.device if name is None else torch.device(name)
+            return default if name is None else torch.device(name)
         except (RuntimeError, TypeError) as error:
             raise ValueError(
                 f"test_cfg.accumulate_on must name a device such as 'cpu', found {name!r}"

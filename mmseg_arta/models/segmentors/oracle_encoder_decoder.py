@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...ops import boundary_map, patch_share
+from ...option_checks import MOST_WHOLE, check_flag, check_whole
 from ..decode_heads.data_samples import stack_labels
 from .batched_slide import BatchedSlideEncoderDecoder
 
@@ -32,6 +33,8 @@ class OracleEncoderDecoder(BatchedSlideEncoderDecoder):
     def __init__(
         self, *, ignore_index: int = 255, ignore_as_class: bool = False, **kwargs: Any
     ) -> None:
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, ignore_as_class=ignore_as_class)
         super().__init__(**kwargs)
         self.ignore_index = ignore_index
         self.ignore_as_class = ignore_as_class

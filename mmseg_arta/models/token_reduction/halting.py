@@ -13,6 +13,7 @@ from mmengine.model import BaseModule, ModuleList
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ...option_checks import MOST_LAYERS, check_ascending, check_config, check_number, check_whole
 from ...structures import offsets_from_lengths
 from ...structures.token_set import batch_index
 from ..allocation.segments import segment_counts
@@ -48,12 +49,8 @@ class ConfidenceHalting:
     """
 
     def __init__(self, threshold: float = 0.95, keep_per_class: int = 5) -> None:
-        if threshold < 0:
-            raise ValueError(f'ConfidenceHalting.threshold must not be negative, found {threshold}')
-        if keep_per_class < 0:
-            raise ValueError(
-                f'ConfidenceHalting.keep_per_class must not be negative, found {keep_per_class}'
-            )
+        check_number(self, 0.0, threshold=threshold)
+        check_whole(self, 0, keep_per_class=keep_per_class)
         self.threshold, self.keep_per_class = float(threshold), int(keep_per_class)
 
     def __call__(
@@ -99,16 +96,11 @@ class HaltingPoints(BaseModule):
         head: Mapping[str, Any],
         policy: Mapping[str, Any],
     ) -> None:
+        check_whole('halting', 2, MOST_LAYERS, depth=depth)
+        blocks = check_ascending('halting', 1, depth - 1, after=after)
+        check_config('halting', ('type',), head=head, policy=policy)
         super().__init__()
-        self.after = tuple(after)
-        if (
-            not self.after
-            or sorted(set(self.after)) != list(self.after)
-            or not (1 <= self.after[0] <= self.after[-1] < depth)
-        ):
-            raise ValueError(
-                f'halting.after must ascend within 1 to {depth - 1}, found {self.after}'
-            )
+        self.after = blocks
         self.heads = ModuleList(MODELS.build(dict(head)) for _ in self.after)
         self.policy: HaltingPolicy = MODELS.build(dict(policy))
 

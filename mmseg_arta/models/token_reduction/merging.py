@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...option_checks import MOST_PIXELS, check_config, check_share
 from ..layers import to_maps, to_rows
 from .tokens import TokenLayout
 
@@ -50,8 +51,7 @@ class TopGroupMerging:
     group_sizes = (2,)
 
     def __init__(self, share: float = 103 / 256) -> None:
-        if not 0.0 <= share <= 1.0:
-            raise ValueError(f'TopGroupMerging.share must be in [0, 1], found {share}')
+        check_share(self, share=share)
         self.share = float(share)
 
     def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
@@ -83,20 +83,21 @@ class ThresholdMerging:
     """
 
     def __init__(self, thresholds: Mapping[str, float]) -> None:
-        self.thresholds = {int(size): float(value) for size, value in thresholds.items()}
-        self.group_sizes = tuple(sorted(self.thresholds))
-        if not self.group_sizes:
+        check_config(self, thresholds=thresholds)
+        if not thresholds:
             raise ValueError('ThresholdMerging.thresholds must name at least one group size')
-        for size, value in self.thresholds.items():
-            if size < 2 or size & (size - 1):
+        sizes = {}
+        for key, value in thresholds.items():
+            size = int(key) if str(key).isdecimal() else 0
+            if size & (size - 1) or not 2 <= size <= MOST_PIXELS:
                 raise ValueError(
                     f'ThresholdMerging.thresholds: sizes must be powers of two above 1, '
-                    f'found {size}'
+                    f'found {key!r}'
                 )
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(
-                    f'ThresholdMerging.thresholds must be in [0, 1], found {value} for size {size}'
-                )
+            check_share(self, **{f'thresholds[{key}]': value})
+            sizes[size] = float(value)
+        self.thresholds = sizes
+        self.group_sizes = tuple(sorted(sizes))
 
     def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
         chosen: GroupMaps = {}

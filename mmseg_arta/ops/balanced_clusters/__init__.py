@@ -41,6 +41,7 @@ def balanced_clusters(
         IndexError: on the CPU, if a token's image is none of those counted or its place is not
             on the canvas.
     """
+    checks.canvas(canvas)
     checks.size(1, MOST_CLUSTER_SIZE, cluster_size=cluster_size)
     checks.integers(xy=xy, counts=counts)
     checks.int64(batch=batch)

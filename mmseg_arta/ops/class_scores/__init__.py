@@ -51,6 +51,7 @@ def class_scores(
             f'mask_logits must be ({batch}, {queries}, h, w), found {tuple(mask_logits.shape)}'
         )
     checks.size(1, checks.MOST, cell=cell)
+    checks.wholes(2, size=size)
     covered = (mask_logits.shape[2] * cell, mask_logits.shape[3] * cell)
     if not (1 <= size[0] <= covered[0] and 1 <= size[1] <= covered[1]):
         raise ValueError(

@@ -69,6 +69,8 @@ def cluster_attention(
         raise ValueError(
             f'kv must be {(total, heads, 2, dim)} for q {tuple(q.shape)}, found {tuple(kv.shape)}'
         )
+    if blank_clamp is not None:
+        checks.number(blank_clamp=blank_clamp)
     if blank_clamp is not None and not blank_clamp >= 0:
         raise ValueError(f'blank_clamp must be None or at least 0, found {blank_clamp}')
     if neighborhood.neighbors.shape[0] != total:

@@ -40,6 +40,7 @@ def nearest_clusters(
             lengths are not those of ``xy``, or shapes or number types are wrong; on the CPU, if
             the clusters in ``start`` are not the rows of the images.
     """
+    checks.wholes(lengths=lengths)
     checks.size(1, checks.MOST, num_neighbors=num_neighbors)
     checks.size(1, MOST_CLUSTER_SIZE, cluster_size=cluster_size)
     checks.integers(xy=xy)

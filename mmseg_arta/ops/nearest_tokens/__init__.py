@@ -35,10 +35,11 @@ def nearest_tokens(
             images; on the CPU, if a coordinate is not finite.
     """
     checks.size(1, kernels.MOST_K, k=k)
+    checks.wholes(place_lengths=place_lengths)
     if len(place_lengths) != level.batch_size:
         raise ValueError(
-            f'nearest_tokens: places of {len(place_lengths)} images, '
-            f'tokens of {level.batch_size} images'
+            f'nearest_tokens: place_lengths are of {len(place_lengths)} images, the tokens of '
+            f'{level.batch_size}'
         )
     if not torch.compiler.is_compiling() and any(length < 0 for length in place_lengths):
         raise ValueError(
@@ -46,7 +47,7 @@ def nearest_tokens(
         )
     if tuple(places.shape) != (sum(place_lengths), 2):
         raise ValueError(
-            f'nearest_tokens: places must be ({sum(place_lengths)}, 2) for lengths '
+            f'nearest_tokens: places must be ({sum(place_lengths)}, 2) for place_lengths '
             f'{place_lengths}, found {tuple(places.shape)}'
         )
     checks.real(places=places)
@@ -68,6 +69,7 @@ def nearest_tokens_of_cells(level: TokenSet, grid: tuple[int, int], k: int) -> N
     Returns:
         rows ``(B, rows, columns, k)``.
     """
+    checks.wholes(2, 0, 1 << 16, grid=grid)
     ys = torch.arange(grid[0], device=level.xy.device)
     xs = torch.arange(grid[1], device=level.xy.device)
     yy, xx = torch.meshgrid(ys, xs, indexing='ij')
@@ -96,6 +98,7 @@ def inverse_distance_weights(
     Returns:
         ``(..., k)``; all zero where no neighbour exists.
     """
+    checks.bounds(floor, eps)
     weights = 1 / (squared.clamp(min=floor) ** power + eps)
     weights = weights * valid
     return weights / (weights.sum(-1, keepdim=True) + eps)

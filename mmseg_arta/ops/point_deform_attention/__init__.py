@@ -76,7 +76,7 @@ def point_deform_attention(
             f'value must be (V, {heads}, d) and centers (V, 2), found {tuple(value.shape)} '
             f'and {tuple(centers.shape)}'
         )
-    kernels.check_bounds(floor, eps)
+    checks.bounds(floor, eps)
     unsupported = (('cuda', kernels.unsupported_on_cuda(value)),)
     chosen = chosen_backend('point_deform_attention', value, unsupported)
     real, wide = number_types(chosen, value.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...structures.contents import within
+from .. import checks
 from ..custom_op import define, differentiate, empty_like
 from ..library import Library, Run, cpu, cuda, fields
 from ..reverse_index import reverse_index
@@ -148,14 +149,6 @@ def _backward_on_cuda(grads: tuple[Tensor, ...], grad_out: Tensor, *inputs: Any)
     grad_power.copy_(powers.sum())
 
 
-def check_bounds(floor: float, eps: float) -> None:
-    """Bounds whose squares and inverses are numbers of single precision."""
-    if not 0 <= floor <= 1e30:
-        raise ValueError(f'floor must be from 0 to 1e30, found {floor}')
-    if not (eps == 0 or 1e-30 <= eps <= 1e30):
-        raise ValueError(f'eps must be 0 or from 1e-30 to 1e30, found {eps}')
-
-
 def check(value, centers, nearest, batch, location, weight, power, floor, eps) -> None:
     """Sizes fit those of value and weight."""
     (values, heads, _), (queries, own_heads, levels, points) = value.shape, weight.shape
@@ -181,7 +174,7 @@ def check(value, centers, nearest, batch, location, weight, power, floor, eps) -
         raise ValueError(
             f'nearest must have 1 to {MOST_CELLS} rows and columns, found {tuple(nearest.shape)}'
         )
-    check_bounds(floor, eps)
+    checks.bounds(floor, eps)
 
 
 def contents(value, centers, nearest, batch, *_: Any) -> None:

@@ -9,6 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....option_checks import check_number, check_numbers, check_whole
 from ..segments import segment_top
 from .base import AllocationPolicy, Candidates, check_length
 from .costs import TokenCosts, plan_split
@@ -58,14 +59,18 @@ class BudgetAllocation(AllocationPolicy):
             )
         if tokens is not None and costs is not None:
             raise ValueError('BudgetAllocation.costs belong to gflops; each of tokens costs one')
-        self.shape = tuple(float(value) for value in shape)
+        check_whole(self, optional=True, tokens=tokens)
+        check_number(self, above=0.0, optional=True, gflops=gflops)
+        self.shape = check_numbers(self, shape=shape)
         if any(not value > 0 for value in self.shape):
             raise ValueError(f'BudgetAllocation.shape must be positive, found {list(shape)}')
         self.tokens, self.gflops = tokens, gflops
         self.costs = TokenCosts((1.0,) * (len(self.shape) + 1))
         if costs is not None:
             self.costs = TokenCosts.of(costs)
-        self.thresholds = None if thresholds is None else tuple(float(t) for t in thresholds)
+        self.thresholds: tuple[float, ...] | None = None
+        if thresholds is not None:
+            self.thresholds = check_numbers(self, thresholds=thresholds)
 
     @property
     def budget(self) -> float:

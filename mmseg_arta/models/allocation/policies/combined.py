@@ -11,8 +11,14 @@ from torch import Tensor
 from .base import AllocationPolicy, Candidates
 
 
-def build_policy(config: Mapping[str, Any] | AllocationPolicy) -> AllocationPolicy:
+def build_policy(
+    config: Mapping[str, Any] | AllocationPolicy, option: str = 'allocation'
+) -> AllocationPolicy:
     """A policy from its config, from ``dict(train=..., test=...)``, or as it is.
+
+    Args:
+        config: see above.
+        option: what errors call it.
 
     Raises:
         ValueError: for something else than a policy, or keys that do not belong there.
@@ -25,13 +31,13 @@ def build_policy(config: Mapping[str, Any] | AllocationPolicy) -> AllocationPoli
         policy = TrainTestAllocation(**config)
     else:
         raise ValueError(
-            'allocation must be dict(type=...) or dict(train=dict(type=...), test=dict(type=...)), '
-            f'found the keys {sorted(config)}; a config that replaces one form by the other says '
-            '_delete_=True'
+            f'{option} must be dict(type=...) or dict(train=dict(type=...), test=dict(type=...)), '
+            f'found the keys {sorted(map(str, config))}; a config that replaces one form by the '
+            'other says _delete_=True'
         )
     if not isinstance(policy, AllocationPolicy):
         raise ValueError(
-            'allocation must be an AllocationPolicy of mmseg_arta.models or its config, '
+            f'{option} must be an AllocationPolicy of mmseg_arta.models or its config, '
             f'found {type(policy).__name__}'
         )
     return policy
@@ -53,8 +59,8 @@ class TrainTestAllocation(AllocationPolicy):
         train: Mapping[str, Any] | AllocationPolicy,
         test: Mapping[str, Any] | AllocationPolicy,
     ) -> None:
-        self.train = build_policy(train)
-        self.test = build_policy(test)
+        self.train = build_policy(train, 'TrainTestAllocation.train')
+        self.test = build_policy(test, 'TrainTestAllocation.test')
         self.parts = (self.train, self.test)
         self.uses_scores = any(part.uses_scores for part in self.parts)
 
@@ -86,7 +92,7 @@ class ReconsideringAllocation(AllocationPolicy):
     """
 
     def __init__(self, policy: Mapping[str, Any] | AllocationPolicy) -> None:
-        self.policy = build_policy(policy)
+        self.policy = build_policy(policy, 'ReconsideringAllocation.policy')
         self.parts = (self.policy,)
         self.uses_scores = self.policy.uses_scores
 

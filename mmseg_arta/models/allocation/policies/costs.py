@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ....option_checks import check_number, check_numbers
+
 
 @dataclass(frozen=True)
 class TokenCosts:
@@ -30,8 +32,9 @@ class TokenCosts:
     pairs: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'tokens', tuple(float(cost) for cost in self.tokens))
-        if not self.tokens or any(not cost >= 0 for cost in self.tokens):
+        object.__setattr__(self, 'tokens', check_numbers('costs', tokens=self.tokens))
+        check_number('costs', fixed=self.fixed, pairs=self.pairs)
+        if any(not cost >= 0 for cost in self.tokens):
             raise ValueError(
                 f'costs.tokens must be one non-negative cost per level, found {self.tokens}'
             )
@@ -48,6 +51,8 @@ class TokenCosts:
         """
         if isinstance(value, TokenCosts):
             return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f'costs must be a dict with tokens, found {value!r}')
         unknown = sorted(set(value) - {'tokens', 'fixed', 'pairs'})
         if unknown or 'tokens' not in value:
             raise ValueError(

@@ -10,6 +10,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....option_checks import check_number
 from .base import AllocationPolicy, Candidates, check_shares
 from .combined import build_policy
 
@@ -31,9 +32,11 @@ class OracleAllocation(AllocationPolicy):
     def __init__(
         self, rate: float, policy: Mapping[str, Any] | AllocationPolicy | None = None
     ) -> None:
+        check_number(self, rate=rate)
         self.rate = float(rate)
         check_shares('OracleAllocation.rate', [self.rate])
-        self.policy = build_policy(dict(type='ThresholdAllocation') if policy is None else policy)
+        policy = dict(type='ThresholdAllocation') if policy is None else policy
+        self.policy = build_policy(policy, 'OracleAllocation.policy')
         self.parts = (self.policy,)
         self._drawn = False
 

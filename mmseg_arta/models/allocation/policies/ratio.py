@@ -8,6 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....option_checks import check_number, check_numbers
 from ..segments import segment_counts, segment_top
 from .base import AllocationPolicy, Candidates, check_length, check_shares, share_of
 
@@ -40,8 +41,9 @@ class BatchRatioAllocation(AllocationPolicy):
             raise ValueError(
                 f"BatchRatioAllocation.inference must be 'image' or 'batch', found {inference!r}"
             )
-        self.thresholds = tuple(float(value) for value in thresholds)
-        self.caps = tuple(float(value) for value in caps)
+        self.thresholds = check_numbers(self, thresholds=thresholds)
+        self.caps = check_numbers(self, caps=caps)
+        check_number(self, floor=floor)
         self.floor = float(floor)
         self.inference = inference
         check_shares('BatchRatioAllocation.caps', self.caps)
@@ -81,7 +83,7 @@ class FixedRatioAllocation(AllocationPolicy):
     """
 
     def __init__(self, ratios: Sequence[float] = (0.85, 0.7, 0.6)) -> None:
-        self.ratios = tuple(float(value) for value in ratios)
+        self.ratios = check_numbers(self, ratios=ratios)
         check_shares('FixedRatioAllocation.ratios', self.ratios)
 
     def check_rounds(self, rounds: int) -> None:

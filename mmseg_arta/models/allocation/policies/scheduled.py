@@ -8,6 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from ....option_checks import check_number, check_numbers
 from ..segments import segment_top
 from .base import AllocationPolicy, Candidates, check_shares, share_of
 
@@ -31,7 +32,8 @@ class RandomAllocation(AllocationPolicy):
     def __init__(
         self, schedule: Sequence[float] = (1.0, 0.5), inference: float | None = None
     ) -> None:
-        self.schedule = tuple(float(value) for value in schedule)
+        self.schedule = check_numbers(self, schedule=schedule)
+        check_number(self, optional=True, inference=inference)
         if len(self.schedule) != 2:
             raise ValueError(
                 'RandomAllocation.schedule must hold the share at the beginning and at the end '

@@ -10,12 +10,24 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PIXELS,
+    MOST_WHOLE,
+    check_choice,
+    check_config,
+    check_flag,
+    check_init_cfg,
+    check_whole,
+)
 from ....structures import MixedTokens
 from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
 from ..data_samples import check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
+from ..stock_options import refuse_stock_options
 
 #: Class logits ``(B, Q, K)`` and mask logits ``(T, Q)`` of a prediction.
 Prediction = tuple[Tensor, Tensor]
@@ -29,6 +41,7 @@ class ATMBase(BaseModule):
     A subclass has :meth:`predictions`, all of them, the final one last.
 
     Args:
+        stock: options that the head does not have, of stock heads perhaps.
         in_channels: channels of the backbone's tokens or maps.
         channels: channels of the decoder.
         num_classes: classes; query ``c`` stands for class ``c``.
@@ -45,6 +58,7 @@ class ATMBase(BaseModule):
 
     def __init__(
         self,
+        stock: Mapping[str, Any],
         in_channels: int,
         channels: int,
         num_classes: int,
@@ -57,12 +71,21 @@ class ATMBase(BaseModule):
         init_cfg: Mapping[str, Any] | None,
         out_channels: int | None,
     ) -> None:
-        super().__init__(init_cfg)
+        refuse_stock_options(
+            self, stock, dropout_ratio='set dropout', loss_decode='set loss=dict(...)'
+        )
+        check_init_cfg(self, init_cfg)
         name = type(self).__name__
-        if classes not in ('all', 'presence'):
-            raise ValueError(f"{name}.classes must be 'all' or 'presence', found {classes!r}")
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, channels=channels)
+        check_choice(self, ('all', 'presence'), classes=classes)
+        check_whole(self, most=MOST_PIXELS, patch_size=patch_size)
+        check_whole(self, most=MOST_LAYERS, num_stages=stages)
+        check_config(self, optional=True, loss=loss)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, align_corners=align_corners)
         if align_corners:
             raise ValueError(f'{name}.align_corners: only False is supported')
+        super().__init__(init_cfg)
         self.in_channels, self.channels = in_channels, channels
         self.num_classes = num_classes
         self.out_channels = check_out_channels(name, num_classes, out_channels)

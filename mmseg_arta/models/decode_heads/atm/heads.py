@@ -9,6 +9,17 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PATCHES,
+    MOST_PIXELS,
+    check_flag,
+    check_heads,
+    check_rate,
+    check_whole,
+    check_wholes,
+)
 from ...layers import fit_positions, remember_grid, resize_positions
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout, join_masks
 from .base import ATMBase, Prediction, upsample
@@ -57,8 +68,10 @@ class ATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,
@@ -71,6 +84,10 @@ class ATMHead(ATMBase):
             init_cfg,
             out_channels,
         )
+        check_whole(self, most=MOST_LAYERS, num_layers=num_layers)
+        check_heads(self, channels, num_heads=num_heads)
+        check_rate(self, dropout=dropout)
+        check_flag(self, self_attention=self_attention, weigh_areas=weigh_areas)
         self.weigh_areas = weigh_areas
         # Deepest stage first.
         self.input_proj = nn.ModuleList(
@@ -134,8 +151,10 @@ class ShrunkATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,
@@ -148,7 +167,12 @@ class ShrunkATMHead(ATMBase):
             init_cfg,
             out_channels,
         )
-        self.grid = (grid[0], grid[1])
+        check_whole(self, most=MOST_LAYERS, num_layers=num_layers)
+        check_heads(self, channels, num_heads=num_heads)
+        check_rate(self, dropout=dropout)
+        rows, columns = check_wholes(self, 1, MOST_PIXELS, 2, grid=grid)
+        check_whole(self, most=MOST_PATCHES, **{'grid (rows x columns)': rows * columns})
+        self.grid = (rows, columns)
         self.input_proj = nn.ModuleList(
             nn.Sequential(nn.Linear(in_channels, channels), nn.LayerNorm(channels))
             for _ in range(num_stages)
@@ -221,6 +245,12 @@ class ATMTokenClassifier(BaseModule):
         dropout: float = 0.1,
         weigh_areas: bool = True,
     ) -> None:
+        check_whole(self, most=MOST_CHANNELS, in_channels=in_channels, channels=channels)
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes)
+        check_whole(self, most=MOST_LAYERS, num_layers=num_layers)
+        check_heads(self, channels, num_heads=num_heads)
+        check_rate(self, dropout=dropout)
+        check_flag(self, self_attention=self_attention, weigh_areas=weigh_areas)
         super().__init__()
         self.num_classes, self.weigh_areas = num_classes, weigh_areas
         self.input_proj = nn.Sequential(nn.Linear(in_channels, channels), nn.LayerNorm(channels))
@@ -279,8 +309,10 @@ class HaltingATMHead(ATMBase):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
         super().__init__(
+            stock,
             in_channels,
             channels,
             num_classes,

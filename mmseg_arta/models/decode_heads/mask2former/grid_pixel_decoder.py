@@ -9,9 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....option_checks import MOST_CHANNELS, check_whole
 from ....structures import MixedTokens, TokenSet
 from ...layers import DeformAttention, to_maps, to_rows
-from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
+from .pixel_decoder import (
+    DeformEncoderLayer,
+    PixelDecoderOutput,
+    check_channels,
+    check_pixel_decoder,
+)
 from .positions import Normalize, check_normalize, token_positions
 
 # Groups of the group norms.
@@ -116,8 +122,9 @@ class GridPixelDecoder(nn.Module):
         hidden: int = 1024,
         normalize: Normalize = 'canvas',
     ) -> None:
+        check_pixel_decoder(self, in_channels, dim, mask_dim, num_layers, num_heads)
+        check_whole(self, most=MOST_CHANNELS, num_points=num_points, hidden=hidden)
         super().__init__()
-        check_levels('GridPixelDecoder', in_channels)
         if dim % _GROUPS:
             raise ValueError(f'GridPixelDecoder.dim must be a multiple of {_GROUPS}, found {dim}')
         check_normalize(normalize)

@@ -11,16 +11,36 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ....ops import class_scores
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_PIXELS,
+    MOST_WHOLE,
+    check_config,
+    check_flag,
+    check_init_cfg,
+    check_whole,
+    check_wholes,
+)
 from ....structures import MixedTokens, TokenMaps, TokenSet
 from ...losses import SetCriterion
 from ..data_samples import check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
+from ..stock_options import refuse_stock_options
 from .grid_pixel_decoder import GridPixelDecoder
 from .point_pixel_decoder import PointPixelDecoder
 from .positions import Normalize
 from .transformer_decoder import MaskedTransformerDecoder, QueryPredictions
 
 _PIXEL_DECODERS = {'point': PointPixelDecoder, 'grid': GridPixelDecoder}
+
+
+_CRITERION = 'set criterion=dict(class_weight=..., mask_weight=..., dice_weight=...)'
+#: For options that stock heads have.
+_INSTEAD = {
+    'channels': 'set dim',
+    'feat_channels': 'set dim',
+    **dict.fromkeys(('loss_cls', 'loss_decode', 'loss_dice', 'loss_mask'), _CRITERION),
+}
 
 
 @MODELS.register_module()
@@ -71,7 +91,19 @@ class SparseMask2FormerHead(BaseModule):
         align_corners: bool = False,
         init_cfg: Mapping[str, Any] | None = None,
         out_channels: int | None = None,
+        **stock: Any,
     ) -> None:
+        refuse_stock_options(self, stock, **_INSTEAD)
+        check_init_cfg(self, init_cfg)
+        check_wholes(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_wholes(self, most=MOST_PIXELS, patch_sizes=patch_sizes)
+        check_whole(self, most=MOST_CHANNELS, dim=dim, num_queries=num_queries)
+        check_config(self, optional=True, transformer_decoder=transformer_decoder)
+        check_config(self, optional=True, criterion=criterion)
+        check_whole(self, -MOST_WHOLE, ignore_index=ignore_index)
+        check_flag(self, align_corners=align_corners)
+        if not isinstance(pixel_decoder, str):
+            check_config(self, pixel_decoder=pixel_decoder)
         super().__init__(init_cfg)
         if len(patch_sizes) != len(in_channels):
             raise ValueError(

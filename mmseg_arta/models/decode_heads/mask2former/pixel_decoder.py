@@ -9,6 +9,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    check_heads,
+    check_whole,
+    check_wholes,
+    fail,
+)
 from ....structures import MixedTokens, TokenSet
 from ...layers import DeformAttention
 
@@ -57,12 +65,20 @@ class DeformEncoderLayer(nn.Module):
         return self.norm2(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
 
 
-def check_levels(name: str, in_channels: Sequence[int]) -> None:
-    """Raises ValueError if ``in_channels`` of the class ``name`` names fewer than two levels."""
-    if len(in_channels) < 2:
-        raise ValueError(
-            f'{name}.in_channels must name at least two levels, found {list(in_channels)}'
-        )
+def check_pixel_decoder(
+    decoder: object,
+    in_channels: Sequence[int],
+    dim: int,
+    mask_dim: int,
+    num_layers: int,
+    num_heads: int,
+) -> None:
+    """Raises ValueError if one of the options that all pixel decoders have cannot be."""
+    if len(check_wholes(decoder, most=MOST_CHANNELS, in_channels=in_channels)) < 2:
+        raise fail(decoder, 'in_channels', 'at least two levels', list(in_channels))
+    check_whole(decoder, most=MOST_CHANNELS, dim=dim, mask_dim=mask_dim)
+    check_whole(decoder, most=MOST_LAYERS, num_layers=num_layers)
+    check_heads(decoder, dim, num_heads=num_heads)
 
 
 def check_channels(name: str, in_channels: Sequence[int], tokens: MixedTokens) -> None:

@@ -9,9 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....ops import inverse_distance_weights, nearest_tokens, neighborhood_merge
+from ....option_checks import MOST_CHANNELS, check_choice, check_flag, check_number, check_whole
 from ....structures import MixedTokens, TokenSet, at_least_one
 from ...layers import PointConv, PointDeformAttention, token_places
-from .pixel_decoder import DeformEncoderLayer, PixelDecoderOutput, check_channels, check_levels
+from .pixel_decoder import (
+    DeformEncoderLayer,
+    PixelDecoderOutput,
+    check_channels,
+    check_pixel_decoder,
+)
 from .positions import Normalize, check_normalize, token_positions
 
 # Tokens that a sample is interpolated from.
@@ -67,13 +73,13 @@ class PointPixelDecoder(nn.Module):
         floor: float = 0.01,
         eps: float = 1e-6,
     ) -> None:
+        check_pixel_decoder(self, in_channels, dim, mask_dim, num_layers, num_heads)
+        check_whole(self, most=MOST_CHANNELS, num_points=num_points, hidden=hidden)
         super().__init__()
-        check_levels('PointPixelDecoder', in_channels)
-        if mask_tokens not in ('all', 'finest'):
-            raise ValueError(
-                f"PointPixelDecoder.mask_tokens must be 'all' or 'finest', found {mask_tokens!r}"
-            )
+        check_choice(self, ('all', 'finest'), mask_tokens=mask_tokens)
         check_normalize(normalize)
+        check_flag(self, project_same=project_same)
+        check_number(self, most=1.0, above=0.0, floor=floor, eps=eps)
         self.in_channels = tuple(in_channels)
         self.dim, self.mask_tokens, self.normalize = dim, mask_tokens, normalize
         self.floor, self.eps = floor, eps

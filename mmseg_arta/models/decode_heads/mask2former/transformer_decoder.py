@@ -10,6 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....option_checks import (
+    MOST_CHANNELS,
+    MOST_LAYERS,
+    MOST_PIXELS,
+    check_choice,
+    check_heads,
+    check_whole,
+    check_wholes,
+)
 from ....structures import TokenSet, at_least_one, mask_step
 from .mask_features import CellTokens, MaskFeatures, at_least_float32, central_cells
 from .pixel_decoder import PixelDecoderOutput
@@ -205,10 +214,14 @@ class MaskedTransformerDecoder(nn.Module):
         normalize: Normalize = 'canvas',
         memory: str = 'coarse',
     ) -> None:
+        check_whole(self, most=MOST_CHANNELS, num_classes=num_classes, num_queries=num_queries)
+        check_whole(self, most=MOST_CHANNELS, dim=dim, mask_dim=mask_dim, hidden=hidden)
+        check_whole(self, most=MOST_LAYERS, num_layers=num_layers, num_levels=num_levels)
+        check_wholes(self, most=MOST_PIXELS, patch_sizes=patch_sizes)
+        check_heads(self, dim, num_heads=num_heads)
         super().__init__()
         check_normalize(normalize)
-        if memory not in ('coarse', 'all'):
-            raise ValueError(f"memory must be 'coarse' or 'all', found {memory!r}")
+        check_choice(self, ('coarse', 'all'), memory=memory)
         if memory == 'all' and dim != mask_dim:
             raise ValueError(
                 f"memory='all' needs mask features of as many channels as the queries: "
