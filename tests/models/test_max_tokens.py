@@ -203,7 +203,7 @@ def test_told_once(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize('value', [0, -5, 2.5, 100.0, True, '100', float('nan'), (100,)])
 def test_values_that_cannot_be(value: Any) -> None:
-    with pytest.raises(ValueError, match=r'ARTA\.max_tokens must be None or a positive integer'):
+    with pytest.raises(ValueError, match=r'ARTA\.max_tokens must be .*or None'):
         ARTA(NANO, max_tokens=value)
 
 

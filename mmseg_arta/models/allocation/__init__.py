@@ -2,7 +2,7 @@
 
 from . import policies
 from .allocator import Allocation, TokenAllocator
-from .bound import TokenBound, check_max_tokens
+from .bound import TokenBound
 from .children import SubPatchEmbed, split_selected
 from .policies import *  # noqa: F403
 from .reconsider import allocate_reconsidering
@@ -16,7 +16,6 @@ __all__ = [
     'TokenAllocator',
     'TokenBound',
     'allocate_reconsidering',
-    'check_max_tokens',
     'segment_counts',
     'segment_softmax',
     'segment_top',

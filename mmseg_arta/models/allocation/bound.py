@@ -14,19 +14,6 @@ from ...structures import TokenSet
 from .segments import segment_counts, segment_top
 
 
-def check_max_tokens(model: str, value: object) -> int | None:
-    """The option ``max_tokens`` of a model.
-
-    Raises:
-        ValueError: if it is neither None nor a positive integer.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'{model}.max_tokens must be None or a positive integer, found {value!r}')
-    return value
-
-
 @dataclass(frozen=True)
 class TokenBound:
     """At most so many tokens per image, of all levels together.

@@ -26,7 +26,6 @@ from ..allocation import (
     TokenBound,
     allocate_reconsidering,
     build_policy,
-    check_max_tokens,
 )
 from ..layers import (
     CLUSTERINGS,
@@ -130,6 +129,7 @@ class MixedResolutionEncoder(BaseModule):
     ) -> None:
         check_init_cfg(self, init_cfg)
         check_whole(self, most=MOST_CHANNELS, in_channels=in_channels)
+        check_whole(self, optional=True, max_tokens=max_tokens)
         check_choice(self, _PATCH_EMBEDS, patch_embed=patch_embed)
         check_choice(self, ('pixels', 'dim', 'deep'), image_hidden=image_hidden)
         check_choice(self, COARSE_ROUNDS, coarse_block=coarse_block)
@@ -140,7 +140,7 @@ class MixedResolutionEncoder(BaseModule):
         check_rate(self, drop_path_rate=drop_path_rate)
         super().__init__(init_cfg)
         self.in_channels = in_channels
-        self.max_tokens = check_max_tokens(type(self).__name__, max_tokens)
+        self.max_tokens = max_tokens
         self.arch = resolve_arch(arch, self.archs)
         self.straight_through = straight_through and scored
         self.policy = build_policy(self.default_allocation if allocation is None else allocation)
