@@ -104,13 +104,14 @@ class Recorder:
                 row.words += words
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
-        """Count examples of property tests: their plugin describes them in the item."""
+        """Count what tests say, or examples of property tests, whose plugin describes them."""
         if call.when != 'call' or call.excinfo is not None:
             return
         described = str(getattr(item, 'hypothesis_statistics', ''))
         examples = sum(map(int, re.findall(r'(\d+) passing(?: examples)?,', described)))
+        times = dict(item.user_properties).get('times', examples or 1)
         for row in self._of(item.nodeid):
-            row.times += examples or 1
+            row.times += times
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         for row in self._of(report.nodeid):
