@@ -88,7 +88,11 @@ def main() -> None:
     base = root / CONFIG
     if not base.exists():
         sys.exit(f'demo: {base} is missing; run this from a checkout')
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f'demo: error: --out {args.out}: {error.strerror or error}', file=sys.stderr)
+        sys.exit(2)
     data, work_dir, config = args.out / 'toy_camvid', args.out / 'run', args.out / 'demo.py'
     if not data.exists():
         toy = '--layout camvid --train 200 --val 20 --size 256 256 --seed 0'
