@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from ...structures import host_sizes
 from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, check_out_stages, init_linear_layers
 from .aff_downsampling import PatchMerging
@@ -115,7 +116,8 @@ class AFFSwin(BaseModule):
         for stage, blocks in enumerate(self.stages):
             if stage:
                 x = self.merges[stage - 1](x)
-            grid = (x.shape[1], x.shape[2])
+            height, width = host_sizes(x)[1:3]
+            grid = (height, width)
             rows = x.flatten(1, 2)
             for block in blocks:
                 rows = block(rows, grid)
