@@ -177,8 +177,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     'STEP': dict(
         backbone=_vit(
             out_indices=(2,),
-            merging=dict(type='ThresholdMerging', thresholds={'2': 0.5}),
-            policy_net=_MERGED,
+            merging=dict(type='ThresholdMerging', thresholds={'2': 0.5, '4': 0.5}),
+            policy_net=dict(type='GroupPolicyNet', head=dict(group_sizes=(2, 4))),
             halting=_HALTING,
         ),
         decode_head=dict(type='HaltingATMHead', **_ATM),
@@ -186,13 +186,43 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+_ALL = dict(type='ThresholdAllocation', thresholds=(-1.0, -1.0, -1.0))
+
+
+def _arta(**options: Any) -> dict[str, Any]:
+    backbone = dict(type='ARTA', arch=NANO, allocation=_ALL)
+    return dict(FAMILIES['ARTA'], backbone={**backbone, **options})
+
+
+def _aff(**options: Any) -> dict[str, Any]:
+    return dict(FAMILIES['AFF'], backbone={**FAMILIES['AFF']['backbone'], **options})
+
+
+#: Other options of ARTA and AutoFocusFormer whose code is code of its own.
+VARIANTS: dict[str, dict[str, Any]] = {
+    'reconsidering': _arta(allocation=dict(type='ReconsideringAllocation', policy=_HALF_REFINED)),
+    'msdeform, kernel': _arta(mixed_block='msdeform', patch_embed='kernel'),
+    'global, convnext': _arta(mixed_block='vit', coarse_block='convnextv2'),
+    'published order': _arta(tie_order='published', coarse_block='cluster'),
+    'no straight-through': _arta(straight_through=False, image_hidden='pixels'),
+    'AFF on grids, published': _aff(downsample='grid', tie_order='published'),
+    'AFF without blank token': _aff(blank_token=False, expanded_position=False),
+    'queries attend to all': dict(
+        FAMILIES['ARTA'],
+        decode_head=dict(
+            SMALL_HEAD, transformer_decoder=dict(SMALL_HEAD['transformer_decoder'], memory='all')
+        ),
+    ),
+}
+
+
 def family_segmentor(name: str, **options: Any) -> nn.Module:
-    """The smallest segmentor of a family in :data:`FAMILIES`, its weights made by ``init_weights``.
+    """A segmentor of :data:`FAMILIES` or :data:`VARIANTS` with weights made by ``init_weights``.
 
     Args:
-        name: of the family.
+        name: key there.
         options: of the segmentor: ``type``, ``test_cfg``, ``data_preprocessor``, other parts.
     """
-    model = _segmentor(options.pop('test_cfg', None), **{**FAMILIES[name], **options})
+    model = _segmentor(options.pop('test_cfg', None), **{**(FAMILIES | VARIANTS)[name], **options})
     model.init_weights()
     return model

@@ -1,6 +1,7 @@
 """The data that flows between backbones, necks and heads."""
 
 from .cost_marks import MASK_STEP, mask_step
+from .host_sizes import host_sizes
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
 from .neighborhood import MOST_CLUSTER_SIZE, Neighborhood
@@ -26,6 +27,7 @@ __all__ = [
     'at_least_one',
     'batch_index',
     'full_grid',
+    'host_sizes',
     'mask_step',
     'offsets_from_lengths',
     'tokens_of',

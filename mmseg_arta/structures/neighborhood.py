@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .contents import FARTHEST, one_after_the_other, within
+from .host_sizes import host_sizes
 from .token_set import at_least_one
 
 #: Most tokens of a cluster: what a thread needs for one grows with it.
@@ -159,12 +160,13 @@ class Neighborhood:
         lanes = torch.arange(self.cluster_size, device=self.start.device)
         rows = self.start[:-1, None] + lanes
         valid = rows < self.start[1:, None]
-        return rows.clamp_(max=torch.sym_max(self.order.shape[0] - 1, 0)), valid
+        return rows.clamp_(max=torch.sym_max(host_sizes(self.order)[0] - 1, 0)), valid
 
     def _list_pairs(self) -> tuple[Tensor, Tensor]:
         rows, valid = self.members
         nearest = self.neighbors.clamp(min=0)
-        total, length = nearest.shape[0], nearest.shape[1] * self.cluster_size
+        total, width = host_sizes(nearest)
+        length = width * self.cluster_size
         delta = at_least_one(self.xy)[rows][nearest].view(total, length, 2) - self.xy[:, None]
         exists = (valid[nearest] & (self.neighbors >= 0)[..., None]).view(total, length)
         return delta, exists

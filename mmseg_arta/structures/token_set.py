@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .host_sizes import host_sizes
+
 #: Side of the finest patch in pixels; token coordinates are counted in it.
 FINEST_PATCH = 4
 
@@ -97,7 +99,7 @@ class TokenSet:
             raise ValueError(f"TokenSet: kind must be 'patch' or 'point', found {self.kind!r}")
 
     def __len__(self) -> int:
-        return self.feats.shape[0]
+        return host_sizes(self.feats)[0]
 
     @property
     def batch_size(self) -> int:
@@ -128,7 +130,7 @@ class TokenSet:
     @classmethod
     def from_map(cls, feats: Tensor, patch_size: int, kind: TokenKind = 'patch') -> TokenSet:
         """All tokens of a dense map ``(B, C, H, W)`` whose cells are ``patch_size`` px wide."""
-        batch, channels, height, width = feats.shape
+        batch, channels, height, width = host_sizes(feats)
         rows = feats.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
         lengths = (height * width,) * batch
         return cls(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from torch import nn
 from mmseg_arta.models.layers import PointConv
 from mmseg_arta.ops.cluster_attention import reference
 from mmseg_arta.structures import Neighborhood
-from tests.builders import FAMILIES, NANO, SMALL_HEAD, family_segmentor, samples
+from tests.builders import FAMILIES, VARIANTS, family_segmentor, samples
 
 SIZE = (64, 64)
 KINDS = [torch.float64, torch.bfloat16, torch.float16]
@@ -23,35 +22,6 @@ KINDS = [torch.float64, torch.bfloat16, torch.float16]
 #: multiple of what autocast to the same type does. Autocast keeps scores and pixel decoder in
 #: float32; measured are up to 2.5 times.
 FACTOR = 4.0
-_ALL = dict(type='ThresholdAllocation', thresholds=(-1.0, -1.0, -1.0))
-
-
-def _arta(**options: Any) -> dict[str, Any]:
-    backbone = dict(type='ARTA', arch=NANO, allocation=_ALL)
-    return dict(FAMILIES['ARTA'], backbone={**backbone, **options})
-
-
-def _aff(**options: Any) -> dict[str, Any]:
-    return dict(FAMILIES['AFF'], backbone={**FAMILIES['AFF']['backbone'], **options})
-
-
-_RATIO = dict(type='FixedRatioAllocation', ratios=(0.5, 0.5, 0.5))
-#: Options whose code is code of its own; they are to run.
-VARIANTS: dict[str, dict[str, Any]] = {
-    'reconsidering': _arta(allocation=dict(type='ReconsideringAllocation', policy=_RATIO)),
-    'msdeform, kernel': _arta(mixed_block='msdeform', patch_embed='kernel'),
-    'global, convnext': _arta(mixed_block='vit', coarse_block='convnextv2'),
-    'published order': _arta(tie_order='published', coarse_block='cluster'),
-    'no straight-through': _arta(straight_through=False, image_hidden='pixels'),
-    'AFF on grids, published': _aff(downsample='grid', tie_order='published'),
-    'AFF without blank token': _aff(blank_token=False, expanded_position=False),
-    'queries attend to all': dict(
-        FAMILIES['ARTA'],
-        decode_head=dict(
-            SMALL_HEAD, transformer_decoder=dict(SMALL_HEAD['transformer_decoder'], memory='all')
-        ),
-    ),
-}
 
 
 def build(name: str) -> nn.Module:
@@ -65,8 +35,7 @@ def _built(name: str) -> nn.Module:
     preprocessor = dict(
         type=SegDataPreProcessor, mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4]
     )
-    family, options = ('ARTA', VARIANTS[name]) if name in VARIANTS else (name, {})
-    model = family_segmentor(family, data_preprocessor=preprocessor, **options).eval()
+    model = family_segmentor(name, data_preprocessor=preprocessor).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

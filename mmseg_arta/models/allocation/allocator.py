@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import at_patches
-from ...structures import FINEST_PATCH, AllocationRound, TokenSet
+from ...structures import FINEST_PATCH, AllocationRound, TokenSet, host_sizes
 from .bound import TokenBound
 from .children import SubPatchEmbed, split_selected
 from .host_counts import counts_on_host
@@ -180,14 +180,15 @@ class TokenAllocator(nn.Module):
             counts: ``(B,)`` how many that are per image.
             chosen: the same on the host.
         """
-        grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
+        height, width = host_sizes(image)[2:]
+        grid = (height // self.patch_size, width // self.patch_size)
         xy, image_of, parent, corner = split_selected(
             selected,
             sum(chosen),
             parents.xy,
             parents.batch_index(),
             self.patch_size // FINEST_PATCH,
-            image.shape[3] // FINEST_PATCH,
+            width // FINEST_PATCH,
         )
         feats = self.embed(parents.feats, image, xy, image_of, parent, corner)
         offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)

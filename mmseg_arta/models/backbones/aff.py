@@ -27,7 +27,14 @@ from ...option_checks import (
     check_ratio,
     check_whole,
 )
-from ...structures import FINEST_PATCH, MOST_CLUSTER_SIZE, MixedTokens, Neighborhood, TokenSet
+from ...structures import (
+    FINEST_PATCH,
+    MOST_CLUSTER_SIZE,
+    MixedTokens,
+    Neighborhood,
+    TokenSet,
+    host_sizes,
+)
 from ..layers import ClusterBlock, Clustering, for_convolutions
 from ..layers.clustering import laid_end_to_end
 from .aff_downsampling import AdaptiveDownsample, GridDownsample, GridPrior
@@ -346,11 +353,12 @@ class AutoFocusFormer(BaseModule):
             ValueError: for an empty image or batch.
         """
         image = checked_images('AutoFocusFormer', image, self.in_channels, next(self.parameters()))
-        image_size = (image.shape[2], image.shape[3])
-        image = F.pad(image, (0, -image.shape[3] % FINEST_PATCH, 0, -image.shape[2] % FINEST_PATCH))
-        canvas = (image.shape[2], image.shape[3])
+        height, width = host_sizes(image)[2:]
+        image = F.pad(image, (0, -width % FINEST_PATCH, 0, -height % FINEST_PATCH))
+        rows, columns = (side // FINEST_PATCH for side in host_sizes(image)[2:])
+        canvas = (rows * FINEST_PATCH, columns * FINEST_PATCH)
         feats = self.patch_embed(image)
-        grid = (feats.shape[1], feats.shape[2])
+        grid = (rows, columns)
         tokens = TokenSet.from_map(feats.permute(0, 3, 1, 2), FINEST_PATCH, kind='point')
         levels = []
         for number, stage in enumerate(self.stages):
@@ -359,7 +367,7 @@ class AutoFocusFormer(BaseModule):
                 levels.append(out)
             if number < len(self.downsamples):
                 tokens = self.downsamples[number](x, tokens, neighborhood, grid)
-        return MixedTokens(tuple(reversed(levels)), image_size, canvas)
+        return MixedTokens(tuple(reversed(levels)), (height, width), canvas)
 
 
 def init_linear_layers(model: nn.Module) -> None:

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import nearest_tokens
-from ...structures import FINEST_PATCH, Neighborhood, TokenSet, full_grid, offsets_from_lengths
+from ...structures import (
+    FINEST_PATCH,
+    Neighborhood,
+    TokenSet,
+    full_grid,
+    host_sizes,
+    offsets_from_lengths,
+)
 from ..layers import PointConv, wide_linear
 
 #: 'l2' as in the published code, 'l1' as in the paper, 'none' for no prior.
@@ -165,8 +172,8 @@ class GridDownsample(nn.Module):
         """See :meth:`AdaptiveDownsample.forward`; ``tokens`` are all of a regular grid."""
         maps = neighborhood.to_tokens(x).view(tokens.batch_size, *tokens.grid, -1)
         feats = self.proj(self.norm(_joined(maps)))
-        size = (feats.shape[1], feats.shape[2])
-        xy = full_grid(tokens.batch_size, size, self.stride * FINEST_PATCH, x.device)
+        rows, columns = host_sizes(feats)[1:3]
+        xy = full_grid(tokens.batch_size, (rows, columns), self.stride * FINEST_PATCH, x.device)
         return _next_tokens(tokens, feats.flatten(0, 2), xy, self.stride, grid)
 
 
@@ -174,7 +181,7 @@ def _next_tokens(
     tokens: TokenSet, feats: Tensor, xy: Tensor, stride: int, grid: tuple[int, int]
 ) -> TokenSet:
     images = tokens.batch_size
-    lengths = (len(feats) // images,) * images
+    lengths = (host_sizes(feats)[0] // images,) * images
     return replace(
         tokens,
         feats=feats,

@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...option_checks import MOST_CHANNELS, check_ascending, check_init_cfg, check_rate, check_whole
+from ...structures import host_sizes
 from ..layers import SwinBlock
 from .aff import AFF_ARCHS, StridedPatchEmbed, init_linear_layers
 from .aff_downsampling import PatchMerging
@@ -121,7 +122,8 @@ class AFFSwin(BaseModule):
         for stage, blocks in enumerate(self.stages):
             if stage:
                 x = self.merges[stage - 1](x)
-            grid = (x.shape[1], x.shape[2])
+            height, width = host_sizes(x)[1:3]
+            grid = (height, width)
             rows = x.flatten(1, 2)
             for block in blocks:
                 rows = block(rows, grid)

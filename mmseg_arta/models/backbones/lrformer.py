@@ -26,6 +26,7 @@ from ...option_checks import (
     check_whole,
     check_wholes,
 )
+from ...structures import host_sizes
 from ..layers import (
     LowResolutionBlock,
     MapLayerNorm,
@@ -279,7 +280,7 @@ class LRFormer(BaseModule):
             ValueError: for an empty image or batch.
         """
         image = checked_images('LRFormer', image, self.in_channels, next(self.parameters()))
-        height, width = image.shape[2:]
+        height, width = host_sizes(image)[2:]
         x = F.pad(image, (0, -width % _STRIDES[-1], 0, -height % _STRIDES[-1]))
         maps = []
         for index, stage in enumerate(self.stages):

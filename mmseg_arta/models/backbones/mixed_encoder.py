@@ -18,7 +18,7 @@ from ...option_checks import (
     check_rate,
     check_whole,
 )
-from ...structures import MixedTokens, TokenSet
+from ...structures import MixedTokens, TokenSet, host_sizes
 from ..allocation import (
     Allocation,
     AllocationPolicy,
@@ -242,7 +242,8 @@ class MixedResolutionEncoder(BaseModule):
                 f'boundary_scores must hold one map per allocation round: expected {_ROUNDS}, '
                 f'found {len(boundary_scores)}'
             )
-        image_size = (image.shape[2], image.shape[3])
+        height, width = host_sizes(image)[2:]
+        image_size = (height, width)
         # In whole patches, which is what compilers reason about token counts with.
         rows, columns = (-(-side // _COARSEST_PATCH) for side in image_size)
         canvas = (rows * _COARSEST_PATCH, columns * _COARSEST_PATCH)
@@ -266,7 +267,8 @@ class MixedResolutionEncoder(BaseModule):
 
     def embed(self, image: Tensor) -> TokenSet:
         """32 px tokens of a canvas ``(B, in_channels, H, W)`` with positions (ARTA 3.2.1)."""
-        grid = (image.shape[2] // _COARSEST_PATCH, image.shape[3] // _COARSEST_PATCH)
+        height, width = host_sizes(image)[2:]
+        grid = (height // _COARSEST_PATCH, width // _COARSEST_PATCH)
         feats = self.patch_embed(image)
         tokens = TokenSet.from_map(to_maps(feats, grid), _COARSEST_PATCH)
         # Normalised by the largest coordinate that a coarse token has on this canvas.

@@ -30,7 +30,7 @@ from ...option_checks import (
     check_whole,
     fail,
 )
-from ...structures import offsets_from_lengths
+from ...structures import host_sizes, offsets_from_lengths
 from ..layers import DropPath, fit_positions, packed_self_attention, remember_grid, resize_positions
 from ..token_reduction import (
     ActiveTokens,
@@ -388,7 +388,8 @@ class StepViT(BaseModule):
             ValueError: for an empty image or batch.
         """
         image = checked_images('StepViT', image, self.in_channels, next(self.parameters()))
-        size = (image.shape[2], image.shape[3])
+        height, width = host_sizes(image)[2:]
+        size = (height, width)
         image = F.pad(image, (0, -size[1] % self.patch_size, 0, -size[0] % self.patch_size))
         layout = self._merge(image, size, group_scores)
         positions = resize_positions(self.pos_embed, self.grid, layout.grid)
@@ -424,11 +425,12 @@ class StepViT(BaseModule):
         self, image: Tensor, size: tuple[int, int], given: Mapping[int, Tensor] | None
     ) -> TokenLayout:
         """Where the supertokens of an image are, by the policy network's scores (STEP 3.2.1)."""
-        grid = (image.shape[2] // self.patch_size, image.shape[3] // self.patch_size)
+        batch, _, height, width = host_sizes(image)
+        grid = (height // self.patch_size, width // self.patch_size)
         if self.merging is None:
             if given is not None:
                 raise ValueError('StepViT: group_scores need merging')
-            return TokenLayout.plain(image.shape[0], grid, self.patch_size, size, image.device)
+            return TokenLayout.plain(batch, grid, self.patch_size, size, image.device)
         scores = self.policy_net.scores(image, grid, self.patch_size)
         if given is not None:
             scores = {s: given[s].to(image.device) for s in scores}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...option_checks import check_each
+from ...structures import host_sizes
 from .basic import DropPath, to_maps, to_rows
 
 #: Short sides of the pyramid behind keys and values, for queries pooled to 16.
@@ -106,7 +107,8 @@ class LowResolutionSelfAttention(nn.Module):
             x: features.
             convs: one per map of the pyramid, see :func:`pool_convs`; their results are added.
         """
-        size = (int(x.shape[2]), int(x.shape[3]))  # tensors while traced
+        rows, columns = host_sizes(x)[2:]
+        size = (rows, columns)
         grid, pyramid = self.grids(size)
         q = self.q(to_rows(F.adaptive_avg_pool2d(x, grid)))
         maps = [F.adaptive_avg_pool2d(x, smaller) for smaller in pyramid]

@@ -13,6 +13,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ...structures import host_sizes
+
 
 @MODELS.register_module()
 class GroupPolicySegmentor(EncoderDecoder):
@@ -27,8 +29,18 @@ class GroupPolicySegmentor(EncoderDecoder):
     def extract_feat(self, inputs: Tensor) -> Any:
         """Features of images padded with zeros to whole cells of the backbone."""
         stride = self.backbone.stride
-        padding = (0, -inputs.shape[3] % stride, 0, -inputs.shape[2] % stride)
+        height, width = host_sizes(inputs)[2:]
+        padding = (0, -width % stride, 0, -height % stride)
         return super().extract_feat(F.pad(inputs, padding))
+
+    def _forward(
+        self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Logits ``(B, 2, rows // size, columns // size)`` of groups, sizes ascending."""
+        patch = self.decode_head.patch_size
+        rows, columns = (-(-side // patch) for side in host_sizes(inputs)[2:])
+        logits = self.decode_head(self.extract_feat(inputs), (rows, columns))
+        return tuple(logits[size] for size in sorted(logits))
 
     def predict(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...option_checks import MOST_LAYERS, check_ascending, check_config, check_number, check_whole
-from ...structures import offsets_from_lengths
+from ...structures import host_sizes, offsets_from_lengths
 from ...structures.token_set import batch_index
 from ..allocation.segments import segment_counts
 from .tokens import ActiveTokens, StagePrediction, TokenLayout, true_rows
@@ -133,7 +133,7 @@ class HaltingPoints(BaseModule):
             sure, classes = confidences(class_logits, mask_logits, image)
             if given is not None:
                 sure = _of_tokens(given, layout, rows)
-            keep = self.policy(sure, classes, image, mask_logits.shape[1])
+            keep = self.policy(sure, classes, image, host_sizes(mask_logits)[1])
             kept = kept_lengths(keep, offsets)
         if kept != tokens.lengths:
             stay = true_rows(keep, sum(kept))

@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...option_checks import MOST_PIXELS, check_config, check_share
+from ...structures import host_sizes
 from ..layers import to_maps, to_rows
 from .tokens import TokenLayout
 
@@ -56,12 +57,14 @@ class TopGroupMerging:
 
     def __call__(self, scores: GroupMaps) -> tuple[GroupMaps, GroupCounts | None]:
         of_groups = scores[2].flatten(1).float()
-        count = round(self.share * of_groups.shape[1])
+        images, groups = host_sizes(of_groups)
+        count = round(self.share * groups)
         chosen = torch.zeros_like(of_groups, dtype=torch.bool)
         # Among equal scores the first in raster order.
         first = of_groups.argsort(dim=1, descending=True, stable=True)[:, :count]
-        chosen.scatter_(1, first, True)
-        return {2: chosen.view_as(scores[2])}, ((count,),) * len(of_groups)
+        # By the number 1: a graph of torch.jit has no scatter_ of a bool.
+        chosen.scatter_(1, first, 1)
+        return {2: chosen.view_as(scores[2])}, ((count,),) * images
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(share={self.share:.4f})'
@@ -170,7 +173,7 @@ def embed_supertokens(
 def _resized(image: Tensor, size: int, patch: int) -> Tensor:
     """Whole superpatches as a patch each: view ``(B, rows, columns, 3, patch, patch)``."""
     side = size * patch
-    rows, cols = image.shape[2] // side, image.shape[3] // side
+    rows, cols = (length // side for length in host_sizes(image)[2:])
     if size > 1 and rows and cols:
         image = F.interpolate(
             image[:, :, : rows * side, : cols * side],

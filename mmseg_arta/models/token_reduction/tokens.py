@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ...structures import offsets_from_lengths
+from ...structures import host_sizes, offsets_from_lengths
 from ...structures.token_set import batch_index
 
 
@@ -44,7 +44,7 @@ class TokenLayout:
     image_size: tuple[int, int]
 
     def __len__(self) -> int:
-        return self.sizes.shape[0]
+        return host_sizes(self.sizes)[0]
 
     @property
     def batch_size(self) -> int:
@@ -135,7 +135,7 @@ class TokenLayout:
         """
         sizes = sorted(groups)
         device = groups[sizes[0]].device
-        batch = groups[sizes[0]].shape[0]
+        batch = host_sizes(groups[sizes[0]])[0]
         free = torch.ones((batch, *grid), dtype=torch.bool, device=device)
         for size in sizes:
             free &= ~_spread(groups[size], size, grid, False)
@@ -161,7 +161,7 @@ class TokenLayout:
         owner = number[:, :area].view(batch, *grid)
         begin = area
         for size in sizes:
-            shape = groups[size].shape[1:]
+            shape = host_sizes(groups[size])[1:]
             part = number[:, begin : begin + shape[0] * shape[1]].view(batch, *shape)
             begin += shape[0] * shape[1]
             inside = _spread(groups[size], size, grid, False)
@@ -265,8 +265,10 @@ def _raster(grid: tuple[int, int], device: torch.device) -> Tensor:
 def _spread(values: Tensor, size: int, grid: tuple[int, int], fill: int | bool) -> Tensor:
     """Values ``(B, rows // size, columns // size)`` on the patches; ``fill`` beyond the groups."""
     big = values.repeat_interleave(size, 1).repeat_interleave(size, 2)
-    if big.shape[1:] == tuple(grid):
+    rows, columns = host_sizes(big)[1:]
+    if (rows, columns) == tuple(grid):
         return big
-    out = values.new_full((values.shape[0], *grid), fill)
-    out[:, : big.shape[1], : big.shape[2]] = big
+    # A graph of torch.jit has no op that takes a bool here.
+    out = values.new_full((values.shape[0], *grid), int(fill))
+    out[:, :rows, :columns] = big
     return out

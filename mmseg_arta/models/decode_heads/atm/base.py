@@ -21,7 +21,7 @@ from ....option_checks import (
     check_init_cfg,
     check_whole,
 )
-from ....structures import MixedTokens
+from ....structures import MixedTokens, host_sizes
 from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
@@ -168,7 +168,7 @@ class ATMBase(BaseModule):
         """
         size = None
         if not isinstance(inputs, ReducedTokens):
-            size = input_size(inputs[0].shape[2:], self.patch_size, batch_img_metas)
+            size = input_size(host_sizes(inputs[0])[2:], self.patch_size, batch_img_metas)
         tokens = self.tokens(inputs, size)
         class_logits, mask_logits = self.predictions(tokens)[-1]
         masks = self.probabilities(tokens.layout.to_cells(mask_logits), tokens.layout)
@@ -213,7 +213,7 @@ class ATMBase(BaseModule):
                 f'{type(self).__name__} takes tokens of StepViT, or maps (B, C, rows, columns) of '
                 f'one size; found {type(inputs).__name__}'
             )
-        batch, _, *grid = inputs[0].shape
+        batch, _, *grid = host_sizes(inputs[0])
         whole = (grid[0] * self.patch_size, grid[1] * self.patch_size)
         layout = TokenLayout.plain(
             batch, (grid[0], grid[1]), self.patch_size, whole, inputs[0].device
@@ -234,6 +234,7 @@ class ATMBase(BaseModule):
 
 def upsample(cells: Tensor, layout: TokenLayout) -> Tensor:
     """Maps ``(B, Q, rows, columns)`` of patches at the pixels of the images."""
-    full = (cells.shape[2] * layout.patch_size, cells.shape[3] * layout.patch_size)
+    rows, columns = host_sizes(cells)[2:]
+    full = (rows * layout.patch_size, columns * layout.patch_size)
     maps = F.interpolate(cells, full, mode='bilinear', align_corners=False)
     return maps[:, :, : layout.image_size[0], : layout.image_size[1]]

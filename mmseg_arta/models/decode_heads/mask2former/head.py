@@ -21,7 +21,7 @@ from ....option_checks import (
     check_whole,
     check_wholes,
 )
-from ....structures import MixedTokens, TokenMaps, TokenSet
+from ....structures import MixedTokens, TokenMaps, TokenSet, host_sizes
 from ...losses import SetCriterion
 from ..data_samples import check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
@@ -207,7 +207,7 @@ class SparseMask2FormerHead(BaseModule):
         """
         size = None
         if not isinstance(inputs, MixedTokens):
-            size = input_size(inputs[0].shape[2:], self.patch_sizes[-1], batch_img_metas)
+            size = input_size(host_sizes(inputs[0])[2:], self.patch_sizes[-1], batch_img_metas)
         tokens = self._tokens(inputs, size)
         queries = self._predictions(tokens)
         classes = queries.class_logits[-1].float().softmax(-1)[..., :-1]
@@ -249,7 +249,8 @@ class SparseMask2FormerHead(BaseModule):
             for maps, size in zip(reversed(inputs), self.patch_sizes, strict=True)
         )
         stride = self.patch_sizes[-1]
-        canvas = tuple(side * stride for side in inputs[0].shape[2:])
+        rows, columns = host_sizes(inputs[0])[2:]
+        canvas = (rows * stride, columns * stride)
         height, width = canvas if image_size is None else image_size[:2]
         if height > canvas[0] or width > canvas[1]:
             raise ValueError(

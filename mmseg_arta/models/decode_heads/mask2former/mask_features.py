@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ....ops import finest_token_map
-from ....structures import TokenSet, mask_step
+from ....structures import TokenSet, host_sizes, mask_step
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -125,7 +125,8 @@ class CellTokens:
 
     @property
     def grid(self) -> tuple[int, int]:
-        return self.rows.shape[1], self.rows.shape[2]
+        _, rows, columns = host_sizes(self.rows)
+        return rows, columns
 
     def factor(self, feats: Tensor) -> Factor:
         """The tokens' own part of the mask features.
