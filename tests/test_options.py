@@ -89,7 +89,7 @@ WORKS: dict[str, tuple[str, ...]] = {
     'share': _SHARE,
     'shrink_at': ('zero',),
     'threshold': _ANY_NUMBER,
-    'thresholds': _ANY_NUMBER,
+    'thresholds': (*_ANY_NUMBER, 'infinity', '-infinity', 'beyond single precision'),
     'tokens': _NOT_NEGATIVE,
     'in_index': ('zero',),
     'pre_norm_blocks': ('zero', 'empty sequence'),
