@@ -15,6 +15,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from .engine import CPUDistributedDataParallel
+
 _DISTRIBUTIONS = {'mmpretrain': 'onedl-mmpretrain', 'mmseg': 'onedl-mmsegmentation'}
 
 
@@ -65,21 +67,27 @@ def stock_tool(name: str, package: Path | None = None) -> Path:
     )
 
 
-def join_processes_on_cpu(arguments: Sequence[str]) -> None:
+def join_processes_on_cpu(arguments: Sequence[str]) -> list[str]:
     """Let ``--launcher pytorch`` start several processes on a machine without an accelerator.
 
     MMEngine sets a CUDA device first, which fails there, unless the processes are joined already.
-    The model's wrapper has to be told that it gets no GPU: ``--cfg-options
-    model_wrapper_cfg.type=MMDistributedDataParallel model_wrapper_cfg.device_ids=None``.
+    The model's wrapper has to be one that wants no GPU.
 
     Args:
         arguments: the command line, in which ``--launcher`` is looked for.
+
+    Returns:
+        what to add to the command line: the wrapper, unless another one is named there.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--launcher')
     launcher = parser.parse_known_args(arguments)[0].launcher
-    if launcher == 'pytorch' and 'RANK' in os.environ and get_device() == 'cpu':
-        torch.distributed.init_process_group('gloo')
+    if launcher != 'pytorch' or 'RANK' not in os.environ or get_device() != 'cpu':
+        return []
+    torch.distributed.init_process_group('gloo')
+    if any(argument.startswith('model_wrapper_cfg.type=') for argument in arguments):
+        return []
+    return ['--cfg-options', f'model_wrapper_cfg.type={CPUDistributedDataParallel.__name__}']
 
 
 def run_stock_tool(name: str) -> None:
@@ -93,5 +101,5 @@ def run_stock_tool(name: str) -> None:
         script = stock_tool(name) if package is None else stock_tool(name, package)
     except (FileNotFoundError, ImportError) as error:
         sys.exit(str(error))
-    join_processes_on_cpu(sys.argv[1:])
+    sys.argv += join_processes_on_cpu(sys.argv[1:])
     runpy.run_path(str(script), run_name='__main__')

@@ -195,6 +195,22 @@ def check_numbers(
     return tuple(float(one) for one in found)
 
 
+def check_thresholds(owner: object, **values: Any) -> tuple[float, ...]:
+    """An option is a sequence of numbers to compare with, infinite ones too.
+
+    Returns:
+        the numbers.
+    """
+    ((name, value),) = values.items()
+    found = _items(value)
+    # NaN is neither, nor is an integer beyond double precision.
+    if not found or not all(
+        _is_real(one) and (abs(one) <= 1e300 or abs(one) == math.inf) for one in found
+    ):
+        raise fail(owner, name, 'one or more numbers', value)
+    return tuple(float(one) for one in found)
+
+
 def check_ascending(owner: object, least: int, most: int, **values: Any) -> tuple[int, ...]:
     """An option names some of the numbers from ``least`` to ``most``, in ascending order."""
     ((name, value),) = values.items()
@@ -236,10 +252,14 @@ def _is_whole(value: Any, least: float, most: float) -> bool:
     return whole and least <= int(value) <= most
 
 
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _is_number(
     value: Any, least: float, most: float, above: float | None, below: float | None
 ) -> bool:
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not _is_real(value):
         return False
     # Integers may be larger than any float; comparing takes both.
     return (

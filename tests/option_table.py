@@ -322,7 +322,11 @@ CASES = {
         partial(run_head, inputs=maps),
     ),
     'BoundaryScoreHead': Case(models.BoundaryScoreHead, {}, _TOKENS),
-    'GroupPolicyHead': Case(models.GroupPolicyHead, dict(in_channels=16)),
+    'GroupPolicyHead': Case(
+        models.GroupPolicyHead,
+        dict(in_channels=16),
+        partial(run_head, inputs=lambda: [torch.randn(2, 16, 2, 2)]),
+    ),
     'TokensToMaps': Case(
         models.TokensToMaps,
         dict(in_channels=NANO['dims']),

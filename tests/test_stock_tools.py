@@ -79,5 +79,15 @@ def test_processes_are_joined_only_on_the_cpu(monkeypatch, arguments, rank, devi
     monkeypatch.delenv('RANK', raising=False)
     if rank is not None:
         monkeypatch.setenv('RANK', rank)
-    join_processes_on_cpu(arguments)
+    more = join_processes_on_cpu(arguments)
     assert calls == joined
+    wrapper = ['--cfg-options', 'model_wrapper_cfg.type=CPUDistributedDataParallel']
+    assert more == (wrapper if joined else [])
+
+
+def test_a_wrapper_of_ones_own_stays(monkeypatch):
+    monkeypatch.setattr(_stock_tools.torch.distributed, 'init_process_group', lambda name: None)
+    monkeypatch.setattr(_stock_tools, 'get_device', lambda: 'cpu')
+    monkeypatch.setenv('RANK', '0')
+    own = ['--launcher', 'pytorch', '--cfg-options', 'model_wrapper_cfg.type=Mine']
+    assert join_processes_on_cpu(own) == []

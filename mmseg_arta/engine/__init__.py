@@ -1,5 +1,6 @@
 """Hooks and helpers of training and testing."""
 
+from .cpu_processes import CPUDistributedDataParallel
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
@@ -16,6 +17,7 @@ from .param_groups import LayerDecayConstructor, NormFreeDecayConstructor
 
 __all__ = [
     'AllocationProgressHook',
+    'CPUDistributedDataParallel',
     'CheckSettingsHook',
     'CheckWeightsHook',
     'GroupPolicyMetric',

@@ -103,3 +103,10 @@ def test_testing_another_model_stops(tmp_path: Path) -> None:
     DefaultScope.get_instance(tmp_path.name, scope_name='mmseg')
     with pytest.raises(ValueError, match=r'of_segformer.pth is not of this EncoderDecoder: '):
         Runner.from_cfg(config).test()
+
+
+def test_patterns_are_checked_when_built():
+    with pytest.raises(
+        ValueError, match=r"allow must be a list of regular expressions .*found '\('"
+    ):
+        CheckWeightsHook(allow=['('])

@@ -214,7 +214,7 @@ def test_reconsidering_compares_a_token_with_its_own_levels_threshold():
                 train=dict(type='FullAllocation'),
                 test=dict(type='ThresholdAllocation', thresholds=()),
             ),
-            'thresholds must be one or more finite numbers',
+            'thresholds must be one or more numbers',
         ),
     ],
 )  # fmt: skip

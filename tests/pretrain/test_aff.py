@@ -49,5 +49,5 @@ def test_swin_hands_out_its_last_map_and_has_no_other_norms():
     assert torch.equal(found, whole(image)[-1]) and found.shape == (1, 32, 2, 3)
     missing = whole.state_dict().keys() - model.state_dict().keys()
     assert {key.rpartition('.')[0] for key in missing} == {f'norms.{i}' for i in range(3)}
-    with pytest.raises(ValueError, match=r'out_stages must name stages.*found \[3, 0\]'):
+    with pytest.raises(ValueError, match=r'out_stages must be ascending.*found \(3, 0\)'):
         AFFSwin(SMALL, out_stages=(3, 0))

@@ -32,7 +32,7 @@ class CheckWeightsHook(Hook):
         allow: regular expressions for the start of keys that may be missing or left over.
 
     Raises:
-        ValueError: on use, naming the file and keys.
+        ValueError: for what is no regular expression; on use, naming the file and keys.
     """
 
     def __init__(self, allow: Sequence[str] = ()) -> None:
@@ -41,6 +41,11 @@ class CheckWeightsHook(Hook):
             raise fail(self, 'allow', 'a list of regular expressions', allow)
         for pattern in patterns:
             check_text(self, allow=pattern)
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                expected = f'a list of regular expressions ({error})'
+                raise fail(self, 'allow', expected, pattern) from error
         self.allow = tuple(patterns)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -12,11 +12,15 @@ from torch import Tensor
 from ...option_checks import (
     MOST_CHANNELS,
     MOST_LAYERS,
+    MOST_PATCHES,
+    MOST_PIXELS,
     MOST_WEIGHT,
+    check_each,
     check_number,
     check_ratio,
     check_whole,
     check_wholes,
+    fail,
 )
 from ...structures import MOST_CLUSTER_SIZE
 
@@ -91,6 +95,23 @@ def check_stages(arch: object, **expected: tuple[int, int | Sequence[int]]) -> N
             raise ValueError(
                 f'arch.dims must be divisible by num_heads, found {dim} channels and {number} heads'
             )
+
+
+def check_image_size(owner: object, img_size: Any, patch_size: int) -> tuple[int, ...]:
+    """Height and width in pixels of the images of a model with a position for every patch.
+
+    Args:
+        owner: the model.
+        img_size: its option, a side or both.
+        patch_size: side of a patch.
+
+    Raises:
+        ValueError: unless there is a patch at least, and not too many.
+    """
+    size = check_each(owner, patch_size, MOST_PIXELS, 2, img_size=img_size)
+    if (size[0] // patch_size) * (size[1] // patch_size) > MOST_PATCHES:
+        raise fail(owner, 'img_size', f'of at most {MOST_PATCHES} patches', img_size)
+    return size
 
 
 def checked_images(model: str, image: Tensor, channels: int, weight: Tensor) -> Tensor:

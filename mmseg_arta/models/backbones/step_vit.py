@@ -16,11 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from ...option_checks import (
     MOST_CHANNELS,
     MOST_LAYERS,
-    MOST_PATCHES,
     MOST_PIXELS,
     check_ascending,
     check_config,
-    check_each,
     check_flag,
     check_heads,
     check_init_cfg,
@@ -28,7 +26,6 @@ from ...option_checks import (
     check_rate,
     check_ratio,
     check_whole,
-    fail,
 )
 from ...structures import host_sizes, offsets_from_lengths
 from ..layers import DropPath, fit_positions, packed_self_attention, remember_grid, resize_positions
@@ -41,7 +38,7 @@ from ..token_reduction import (
     embed_supertokens,
     true_rows,
 )
-from .arch import checked_images, resolve_arch
+from .arch import check_image_size, checked_images, resolve_arch
 from .pretrained import load_pretrained
 
 
@@ -66,14 +63,6 @@ class ViTArch:
 
 
 VIT_ARCHS = {'base': ViTArch(768, 12, 12), 'large': ViTArch(1024, 24, 16)}
-
-
-def _image_size(owner: object, img_size: Any, patch_size: int) -> tuple[int, ...]:
-    """Height and width, with a patch at least and not too many of them."""
-    size = check_each(owner, patch_size, MOST_PIXELS, 2, img_size=img_size)
-    if (size[0] // patch_size) * (size[1] // patch_size) > MOST_PATCHES:
-        raise fail(owner, 'img_size', f'of at most {MOST_PATCHES} patches', img_size)
-    return size
 
 
 class PackedSelfAttention(nn.Module):
@@ -256,7 +245,7 @@ class StepViT(BaseModule):
         dims, depth = self.arch.embed_dims, self.arch.num_layers
         check_ratio(self, [dims], mlp_ratio=mlp_ratio)
         check_whole(self, 0, depth - 1, optional=True, shrink_at=shrink_at)
-        size = _image_size(self, img_size, patch_size)
+        size = check_image_size(self, img_size, patch_size)
         self.patch_size, self.maps, self.with_cp = patch_size, maps, with_cp
         self.out_indices = check_ascending(self, 0, depth - 1, out_indices=out_indices)
         self.shrink_at = shrink_at

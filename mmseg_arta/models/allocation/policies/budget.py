@@ -9,7 +9,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ....option_checks import check_number, check_numbers, check_whole
+from ....option_checks import check_number, check_numbers, check_thresholds, check_whole
 from ..segments import segment_top
 from .base import AllocationPolicy, Candidates, check_length
 from .costs import TokenCosts, plan_split
@@ -70,7 +70,7 @@ class BudgetAllocation(AllocationPolicy):
             self.costs = TokenCosts.of(costs)
         self.thresholds: tuple[float, ...] | None = None
         if thresholds is not None:
-            self.thresholds = check_numbers(self, thresholds=thresholds)
+            self.thresholds = check_thresholds(self, thresholds=thresholds)
 
     @property
     def budget(self) -> float:

@@ -8,7 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ....option_checks import check_number, check_numbers
+from ....option_checks import check_number, check_numbers, check_thresholds
 from ..segments import segment_counts, segment_top
 from .base import AllocationPolicy, Candidates, check_length, check_shares, share_of
 
@@ -41,7 +41,7 @@ class BatchRatioAllocation(AllocationPolicy):
             raise ValueError(
                 f"BatchRatioAllocation.inference must be 'image' or 'batch', found {inference!r}"
             )
-        self.thresholds = check_numbers(self, thresholds=thresholds)
+        self.thresholds = check_thresholds(self, thresholds=thresholds)
         self.caps = check_numbers(self, caps=caps)
         check_number(self, floor=floor)
         self.floor = float(floor)

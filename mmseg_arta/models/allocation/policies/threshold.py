@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from ....option_checks import check_numbers
+from ....option_checks import check_thresholds
 from .base import AllocationPolicy, Candidates, check_length
 
 
@@ -20,7 +20,7 @@ class ThresholdAllocation(AllocationPolicy):
     """
 
     def __init__(self, thresholds: Sequence[float] = (0.005, 0.01, 0.02)) -> None:
-        self.thresholds = check_numbers(self, thresholds=thresholds)
+        self.thresholds = check_thresholds(self, thresholds=thresholds)
 
     def check_rounds(self, rounds: int) -> None:
         check_length('ThresholdAllocation.thresholds', self.thresholds, rounds)

@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....ops import inverse_distance_weights, nearest_tokens, neighborhood_merge
-from ....option_checks import MOST_CHANNELS, check_choice, check_flag, check_number, check_whole
+from ....option_checks import (
+    MOST_CHANNELS,
+    check_choice,
+    check_flag,
+    check_number,
+    check_share,
+    check_whole,
+)
 from ....structures import MixedTokens, TokenSet, at_least_one
 from ...layers import PointConv, PointDeformAttention, token_places
 from .pixel_decoder import (
@@ -79,7 +86,9 @@ class PointPixelDecoder(nn.Module):
         check_choice(self, ('all', 'finest'), mask_tokens=mask_tokens)
         check_normalize(normalize)
         check_flag(self, project_same=project_same)
-        check_number(self, most=1.0, above=0.0, floor=floor, eps=eps)
+        check_share(self, floor=floor)
+        # Its inverse is a number of single precision.
+        check_number(self, 1e-30, 1.0, eps=eps)
         self.in_channels = tuple(in_channels)
         self.dim, self.mask_tokens, self.normalize = dim, mask_tokens, normalize
         self.floor, self.eps = floor, eps
