@@ -81,8 +81,14 @@ def run(tool: str, *arguments: object) -> None:
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_tools_run(
-    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # print_config leaves a file where it runs.
+    monkeypatch.chdir(tmp_path)
     config = small(name, data, tmp_path)
 
     run('misc/print_config.py', config)
@@ -114,9 +120,8 @@ def test_logs_are_analysed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     backend = LocalVisBackend(str(tmp_path))
     for step in (1, 2):
         losses = model.loss(torch.randn(2, 3, *SIZE), samples(SIZE))
-        backend.add_scalars(
-            {key: float(value.detach()) for key, value in losses.items()}, step=step
-        )
+        numbers = {key: float(value.detach()) for key, value in losses.items()}
+        backend.add_scalars(numbers, step=step)
     backend.add_scalars(dict(mIoU=50.0), step=2)
     picture = tmp_path / 'curve.png'
     keys = ['mIoU', 'decode.d0.loss_mask', 'aux.loss_boundary_1']
