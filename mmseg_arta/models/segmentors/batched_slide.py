@@ -27,6 +27,11 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
       default. With 'cpu' the memory taken on an accelerator is that of
       ``windows_per_forward`` windows, however large the images are; the prediction is returned
       on that device, too.
+
+    Besides its windows slide mode holds the image, the sums of scores and the windows per pixel:
+    4 (in_channels + classes + 1) bytes a pixel. An image of 8000x8000 and 5 classes took 2331 MB,
+    of which 27 MB were the windows of 512 px of a small ARTA (resident memory, on a CPU). The
+    stock mode holds the scores of a window once more at the size of the image.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
