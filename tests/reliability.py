@@ -1,6 +1,6 @@
 """Write the page on what was tried to break the package, and what happened.
 
-    python tests/reliability.py --out docs/reliability.md
+    python tests/reliability.py --out build/reliability.md
 
 `make reliability` calls it. Counts come from the run: of test cases, of examples that property
 tests made up, of kills, of calls of the kernels; so do the words of refusals. A row fails if one
@@ -222,6 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     failed = [row for row in found if row.failures]
     if failed or args.only:
         return bool(failed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(text, encoding='utf-8')
     return 0
 
