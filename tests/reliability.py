@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -93,7 +94,9 @@ class Recorder:
         def raises(*args: Any, **kwargs: Any) -> Iterator[Any]:
             with expected(*args, **kwargs) as info:
                 yield info
-            words.append(f'{info.type.__name__}: {str(info.value).strip().splitlines()[0]}')
+            said = str(info.value).strip().partition('\n')[0]
+            if said:
+                words.append(f'{info.type.__name__}: {said}')
 
         pytest.raises = raises  # type: ignore[assignment]
         try:
@@ -135,29 +138,33 @@ def run_tests(found: list[Row]) -> None:
             row.failures.append('no such test')
 
 
-def start(row: Row) -> subprocess.Popen[str]:
-    """The command of a row, in a process of its own, with a folder to write to for ``FOLDER``."""
+def run_commands(left: list[Row], end: int) -> None:
+    """Run commands from one end of a list until none is left."""
+    while left:
+        with contextlib.suppress(IndexError):  # the other thread took it
+            run_command(left.pop(end))
+
+
+def run_command(row: Row) -> None:
+    """The command of a row, in a process of its own, with a folder to write to for ``FOLDER``.
+
+    What it prints last says how often something was tried.
+    """
     command = [
         tempfile.mkdtemp() if part == 'FOLDER' else part.replace('PYTHON', sys.executable)
         for part in row.command
     ]
     environment = os.environ | {'OMP_NUM_THREADS': '1'}
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
-
-
-def finish(row: Row, process: subprocess.Popen[str]) -> None:
-    """Wait for the command of a row; its last line says how often something was tried."""
     begin = time.monotonic()
-    text, _ = process.communicate()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     row.seconds = time.monotonic() - begin
-    last = text.strip().splitlines()[-1] if text.strip() else ''
-    if process.returncode:
-        row.failures.append(f'exit status {process.returncode}: {last}')
-    counted = re.search(r'"kills": (\d+)|(\d+) cases', text)
+    lines = (done.stdout + done.stderr).strip().splitlines() or ['']
+    if done.returncode:
+        row.failures.append(f'exit status {done.returncode}: {lines[-1]}')
+    counted = re.search(r'"kills": (\d+)|(\d+) cases', done.stdout)
     row.times = int(counted[1] or counted[2]) if counted else 0
-    if not counted and not process.returncode:
-        row.failures.append(f'no count in {last!r}')
+    if not counted and not done.returncode:
+        row.failures.append(f'no count in {lines[-1]!r}')
 
 
 HEAD = (
@@ -208,13 +215,14 @@ def main(arguments: list[str] | None = None) -> int:
     os.chdir(ROOT)
     begin = time.monotonic()
     found = [row for row in rows() if args.only in f'{row.section}: {row.tried}']
-    # Commands one after another beside the tests: two cores have enough to do.
-    commands = [row for row in found if row.command]
-    running = start(commands[0]) if commands else None
+    # Two cores: commands one after another beside the tests, and the last ones after them.
+    left = [row for row in found if row.command]
+    beside = threading.Thread(target=run_commands, args=(left, 0))
+    beside.start()
     if any(row.tests for row in found):
         run_tests(found)
-    for number, row in enumerate(commands):
-        finish(row, running if number == 0 else start(row))
+    run_commands(left, -1)
+    beside.join()
     text = page(found, time.monotonic() - begin)
     print(text)
     for row in sorted(found, key=lambda row: -row.seconds)[:10]:
