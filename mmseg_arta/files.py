@@ -1,4 +1,4 @@
-"""What files are images, and files that are written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-#: Endings of the image files that all data sets and tools look for, in small or capital letters.
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-
-
-def is_image(name: str | Path) -> bool:
-    """Whether a file is an image, by its name; hidden files are none."""
-    name = Path(name).name
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')
 
 
 def check_writable(option: str, path: str | Path) -> None:

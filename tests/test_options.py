@@ -180,8 +180,8 @@ def test_usual_options_work(name):
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_options_are_checked(name):
-    case, wrong = CASES[name], []
+def test_options_are_checked(name, record_property):
+    case, wrong, tried = CASES[name], [], 0
     WALKED.add(name)
     # ARTA and DUPS share their constructor.
     same = [other for other, one in CASES.items() if one.make.__init__ is case.make.__init__]
@@ -191,6 +191,7 @@ def test_options_are_checked(name):
         default = parameter.default
         usual = case.options.get(option, None if default is inspect.Parameter.empty else default)
         for label, value in unusual(parameter, usual):
+            tried += 1
             said = f'{name}({option}={value!r})'
             try:
                 made = case.make(**{**case.options, option: value})
@@ -209,6 +210,7 @@ def test_options_are_checked(name):
                     case.use(made)
                 except Exception as error:
                     wrong.append(f'{said} is built and fails: {error!r}')
+    record_property('times', tried)  # for the page on reliability
     assert not wrong, '\n' + '\n'.join(wrong)
 
 

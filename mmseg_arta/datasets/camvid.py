@@ -9,7 +9,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..files import IMAGE_SUFFIXES, is_image
+from ..image_files import IMAGE_SUFFIXES, is_image
 from ..option_checks import check_text
 
 

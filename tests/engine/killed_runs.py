@@ -6,7 +6,6 @@ python tests/engine/killed_runs.py {arta,step} FOLDER --kills 20
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -199,7 +198,6 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)  # a process that has started threads must not be forked
-    importlib.import_module('mmseg_arta.engine')
     print(json.dumps(compare(args.model, args.folder, args.kills, args.seed)))
 
 

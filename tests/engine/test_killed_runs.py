@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).with_name('killed_runs.py')
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='forks')
+@pytest.mark.skipif(sys.platform == 'win32', reason='Windows cannot fork processes')
 @pytest.mark.parametrize('model', ['arta', 'step'])
 def test_losses_and_weights_are_those_of_a_run_that_nobody_killed(
     model: str, tmp_path: Path

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmseg_arta.files import IMAGE_SUFFIXES, is_image
+from mmseg_arta.image_files import IMAGE_SUFFIXES, is_image
 
 NUM_CLASSES = 11
 VOID = 11

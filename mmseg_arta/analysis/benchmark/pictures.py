@@ -11,7 +11,7 @@ from typing import Any
 import mmcv
 import numpy as np
 
-from ...files import IMAGE_SUFFIXES, is_image
+from ...image_files import IMAGE_SUFFIXES, is_image
 from ..flops.load import load_config
 from ..flops.samples import Picture, dataset_pictures, spread_numbers, validation_set
 

@@ -1,0 +1,31 @@
+"""The command that counts launches: a prediction and a training step of a small model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import launches
+
+CONFIG = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
+
+
+@pytest.mark.parametrize('train', [False, True], ids=['predict', 'train'])
+def test_counts_by_component(train, tmp_path, capsys):
+    out = tmp_path / 'launches.json'
+    shape = ['--shape', '64', '64', '--allocation', '0.3', '--operators', '5', '--json', str(out)]
+    assert launches.main([CONFIG, *shape, *(['--train'] if train else [])]) == 0
+    (found,) = json.loads(out.read_text())['models'].values()
+    parts, whole = found['parts'], found['all']
+    assert {'backbone/allocators', 'decode_head'} <= set(parts)
+    assert ('backward' in parts) == ('optimizer' in parts) == train
+    for name, total in whole.items():
+        assert total == sum(part[name] for part in parts.values())
+    assert whole['dispatched'] > whole['launched'] > 100
+    assert whole['macs'] > 0 and whole['bytes'] > 0
+    # The counts of three rounds are all that a prediction reads on the host.
+    if not train:
+        assert found['waits'] == {'backbone/allocators: read': 3}
+    printed = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:2] == ['all', str(whole['dispatched'])] for line in printed)
