@@ -185,7 +185,7 @@ class GridPixelDecoder(nn.Module):
         sizes = tuple(level.grid for level in levels)
         x = [to_rows(proj(m)) for proj, m in zip(self.input_proj, maps, strict=True)]
         position = [
-            token_positions(level, self.dim, canvas, self.normalize)
+            token_positions([level], self.dim, canvas, self.normalize)
             .to(embed.dtype)
             .view(batch, -1, self.dim)
             + embed

@@ -130,16 +130,14 @@ class PointPixelDecoder(nn.Module):
         x = torch.cat(
             [proj(level.feats) for proj, level in zip(self.input_proj, levels, strict=True)]
         )
-        position = torch.cat(
-            [
-                token_positions(level, self.dim, canvas, self.normalize).to(embed.dtype) + embed
-                for level, embed in zip(levels, self.level_embed, strict=True)
-            ]
-        )
+        sizes = [len(level) for level in levels]
+        position = token_positions(levels, self.dim, canvas, self.normalize)
+        embed = [row.expand(size, -1) for size, row in zip(sizes, self.level_embed, strict=True)]
+        position = position.to(self.level_embed.dtype) + torch.cat(embed)
         places = token_places(levels, canvas, _SAMPLE_TOKENS)
         for layer in self.layers:
             x = layer(x, position, places)
-        parts = x.split([len(level) for level in levels])
+        parts = x.split(sizes)
         return tuple(level.with_feats(part) for level, part in zip(levels, parts, strict=True))
 
     def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:

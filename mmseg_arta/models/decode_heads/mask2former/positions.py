@@ -23,18 +23,20 @@ def check_normalize(normalize: str) -> None:
 
 
 def token_positions(
-    level: TokenSet, dim: int, canvas: tuple[int, int], normalize: Normalize
+    levels: Sequence[TokenSet], dim: int, canvas: tuple[int, int], normalize: Normalize
 ) -> Tensor:
-    """Sine embedding of the tokens' centres, ``(T, dim)`` float32.
+    """Sine embedding of the tokens' centres, ``(T, dim)`` float32, levels laid end to end.
 
     'canvas' divides coordinates by the canvas, so that an image's embedding does not depend
     on what else is in the batch; 'max' is the published way.
     """
-    centers = level.centers()
+    centers = [level.centers() for level in levels]
     if normalize == 'canvas':
         rows, cols = (-(-side // FINEST_PATCH) for side in canvas)
-        return sine_position(centers, dim, (cols, rows))
-    return sine_position(centers, dim, at_least_one(centers).amax(0))
+        return sine_position(torch.cat(centers), dim, (cols, rows))
+    return torch.cat(
+        [sine_position(some, dim, at_least_one(some).amax(0)) for some in centers]
+    )
 
 
 class LearnedCellPosition(nn.Module):
