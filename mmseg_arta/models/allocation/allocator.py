@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import at_patches
-from ...structures import FINEST_PATCH, AllocationRound, TokenSet, host_sizes
+from ...structures import (
+    FINEST_PATCH,
+    AllocationRound,
+    TokenSet,
+    host_sizes,
+    without_autocast,
+)
 from .bound import TokenBound
 from .children import SubPatchEmbed, split_selected
 from .host_counts import counts_on_host
@@ -79,7 +85,7 @@ class TokenAllocator(nn.Module):
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
         if self.score is None:
             return feats.new_zeros(feats.shape[0], dtype=torch.float32)
-        with torch.autocast(feats.device.type, enabled=False):
+        with without_autocast(feats):
             return self.score(feats.to(next(self.score.parameters()).dtype)).to(torch.float32)
 
     def forward(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....option_checks import MOST_CHANNELS, check_whole
-from ....structures import MixedTokens, TokenSet
+from ....structures import MixedTokens, TokenSet, without_autocast
 from ...layers import DeformAttention, to_maps, to_rows
 from .pixel_decoder import (
     DeformEncoderLayer,
@@ -162,7 +162,7 @@ class GridPixelDecoder(nn.Module):
             ValueError: if levels or channels do not fit, or a level lacks tokens.
         """
         check_channels('GridPixelDecoder', self.in_channels, tokens)
-        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
+        with without_autocast(tokens.levels[0].feats):
             maps = [_to_map(level, self.level_embed.dtype) for level in tokens.levels]
             coarse = self._encode(maps[:-1], tokens.levels[:-1], tokens.canvas)
             above = F.interpolate(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....ops import finest_token_map
-from ....structures import TokenSet, host_sizes, mask_step
+from ....structures import TokenSet, host_sizes, mask_step, without_autocast
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class MaskFeatures:
         """Products of query embeddings ``(B, Q, C)`` with all cells, ``(B, Q, rows, columns)``."""
         batch, queries, _ = embed.shape
         kind = torch.promote_types(embed.dtype, torch.float32)
-        with torch.autocast(embed.device.type, enabled=False), mask_step(embed, self.grid):
+        with without_autocast(embed), mask_step(embed, self.grid):
             total = self._logits(embed.to(kind), batch, queries)
         return total.unflatten(2, self.grid)
 
@@ -92,7 +92,9 @@ class MaskFeatures:
                 first = torch.arange(batch, device=rows.device) * rows.shape[1]
                 index = index + first[:, None]
             table = rows.flatten(0, 1)
-            total = F.embedding_bag(index.view(-1, size), table, mode='sum').view(batch, -1, table.shape[1])
+            total = F.embedding_bag(index.view(-1, size), table, mode='sum').view(
+                batch, -1, table.shape[1]
+            )
             if out is None and table.shape[1] == channels:
                 out = total
                 continue

@@ -17,7 +17,7 @@ from ....option_checks import (
     check_share,
     check_whole,
 )
-from ....structures import MixedTokens, TokenSet, at_least_one
+from ....structures import MixedTokens, TokenSet, at_least_one, without_autocast
 from ...layers import PointConv, PointDeformAttention, token_places
 from .pixel_decoder import (
     DeformEncoderLayer,
@@ -117,7 +117,7 @@ class PointPixelDecoder(nn.Module):
             ValueError: if the tokens do not have the levels and channels of ``in_channels``.
         """
         check_channels('PointPixelDecoder', self.in_channels, tokens)
-        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
+        with without_autocast(tokens.levels[0].feats):
             kind = self.level_embed.dtype
             levels = [level.with_feats(level.feats.to(kind)) for level in tokens.levels]
             memory = self._encode(levels[:-1], tokens.canvas)

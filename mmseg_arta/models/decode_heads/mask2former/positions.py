@@ -34,9 +34,7 @@ def token_positions(
     if normalize == 'canvas':
         rows, cols = (-(-side // FINEST_PATCH) for side in canvas)
         return sine_position(torch.cat(centers), dim, (cols, rows))
-    return torch.cat(
-        [sine_position(some, dim, at_least_one(some).amax(0)) for some in centers]
-    )
+    return torch.cat([sine_position(some, dim, at_least_one(some).amax(0)) for some in centers])
 
 
 class LearnedCellPosition(nn.Module):

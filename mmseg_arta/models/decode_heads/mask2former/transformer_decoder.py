@@ -19,7 +19,13 @@ from ....option_checks import (
     check_whole,
     check_wholes,
 )
-from ....structures import TokenSet, at_least_one, host_sizes, mask_step
+from ....structures import (
+    TokenSet,
+    at_least_one,
+    host_sizes,
+    mask_step,
+    without_autocast,
+)
 from .mask_features import CellTokens, MaskFeatures, at_least_float32, central_cells
 from .pixel_decoder import PixelDecoderOutput
 from .positions import (
@@ -298,7 +304,7 @@ class MaskedTransformerDecoder(nn.Module):
                 f'the pixel decoder gives {len(levels)}'
             )
         cells = CellTokens.of(inputs.mask_levels)
-        with torch.autocast(inputs.mask_feats.device.type, enabled=False):
+        with without_autocast(inputs.mask_feats):
             factors = [cells.factor(at_least_float32(inputs.mask_feats))]
             if self.cell_position is not None:
                 factors += self.cell_position(cells)
@@ -311,10 +317,8 @@ class MaskedTransformerDecoder(nn.Module):
 
         # The mean of a query's logits in a token's central cells is its product with their mean
         # feature, so every layer multiplies with tokens, not with cells.
-        with torch.no_grad(), torch.autocast(inputs.mask_feats.device.type, enabled=False):
-            groups = [
-                memory.laid_out(cell) for cell, memory in zip(centers, memories, strict=True)
-            ]
+        with torch.no_grad(), without_autocast(inputs.mask_feats):
+            groups = [memory.laid_out(cell) for cell, memory in zip(centers, memories, strict=True)]
             center_feats = mask_feats.means(torch.cat(groups, 1), self.mask_dim).split(
                 [host_sizes(group)[1] for group in groups], 1
             )
@@ -322,7 +326,7 @@ class MaskedTransformerDecoder(nn.Module):
         batch = len(levels[0].lengths)
         x = self.query_feat.weight.repeat(batch, 1, 1)
         position = self.query_embed.weight.repeat(batch, 1, 1)
-        plain = torch.autocast(x.device.type, enabled=False)
+        plain = without_autocast(x)
         states, embeds = [], []
         for number in range(len(self.layers) + 1):
             with plain:
