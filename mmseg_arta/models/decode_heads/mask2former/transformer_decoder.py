@@ -36,7 +36,6 @@ from .positions import (
     token_positions,
 )
 
-
 # Beyond any logit, and half of what float32 holds, so that a logit can be added.
 _FAR = 1.7e38
 
