@@ -117,9 +117,7 @@ def _tests() -> Stage:
     return Stage('tests', 'the kernels against the reference', 240, (job,))
 
 
-def _benchmark(
-    settings: Settings, name: str, seconds: float, dtype: str, *options: object
-) -> Job:
+def _benchmark(settings: Settings, name: str, seconds: float, dtype: str, *options: object) -> Job:
     """Models side by side, with what follows the configs."""
     compared = SMALL if settings.tiny else COMPARED
     configs: list[str] = [part for _, _, parts in compared for part in parts]
