@@ -1,6 +1,6 @@
 """Which kernels of a prediction take most time on a GPU, and how long it waits between them.
 
-    python benchmarks/gpu/profile_model.py CONFIG [--allocation 0.3] [--shape 1024 2048] [--dtype bf16]
+    python benchmarks/gpu/profile_model.py CONFIG [--allocation 0.3] [--dtype bf16]
 
 On a CPU the same table is of operators, to try the command out.
 """

@@ -1,4 +1,4 @@
-"""The script that is run on a GPU, tried out on a CPU: no line of it runs there for the first time."""
+"""The run on a GPU, tried out on a CPU: no command of it shall be new there."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_gaps_and_kernels_are_summed():
 def test_a_wrong_kernel_is_found(monkeypatch):
     if cpu.unusable():
         pytest.skip('the C++ kernels are not built')
-    some = [case for case in smoke_test.cases((64, 64), 1.0, 1, 'cpu', torch.float32)]
+    some = smoke_test.cases((64, 64), 1.0, 1, 'cpu', torch.float32)
     case = next(case for case in some if case.op == 'cluster_attention')
     smoke_test.compare(case, 'cpu', torch.float32)
     both = smoke_test.both_passes
