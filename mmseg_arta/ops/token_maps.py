@@ -55,12 +55,14 @@ def finest_token_map(levels: Sequence[TokenSet]) -> Tensor:
             factor_y, factor_x = rows // cells.shape[1], cols // cells.shape[2]
             if factor_y < 1 or factor_x < 1:
                 raise ValueError('levels must be given coarse to fine')
-            cells = cells.repeat_interleave(factor_y, 1).repeat_interleave(factor_x, 2)
+            finer = cells[:, :, None, :, None].expand(-1, -1, factor_y, -1, factor_x)
+            cells = finer.reshape(batch, cells.shape[1] * factor_y, cells.shape[2] * factor_x)
         if readable(level.xy):
             within(0, cols * level.unit - 1, **{'level.xy[:, 0]': level.xy[:, 0]})
             within(0, rows * level.unit - 1, **{'level.xy[:, 1]': level.xy[:, 1]})
-        place = (level.batch_index() * rows + level.xy[:, 1] // level.unit) * cols
-        place = place + level.xy[:, 0] // level.unit
+        cell = level.xy // level.unit
+        place = torch.add(cell[:, 0], cell[:, 1], alpha=cols)
+        place = torch.add(place, level.batch_index(), alpha=rows * cols)
         numbers = torch.arange(base, base + len(level), device=place.device)
         cells = cells.flatten().scatter(0, place, numbers).view(batch, rows, cols)
         base += len(level)

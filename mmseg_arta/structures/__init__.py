@@ -13,6 +13,7 @@ from .token_set import (
     full_grid,
     offsets_from_lengths,
 )
+from .without_autocast import without_autocast
 
 __all__ = [
     'FINEST_PATCH',
@@ -31,4 +32,5 @@ __all__ = [
     'mask_step',
     'offsets_from_lengths',
     'tokens_of',
+    'without_autocast',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -112,7 +113,7 @@ class TokenSet:
 
     def batch_index(self) -> Tensor:
         """``(T,)`` int64 image index of every row."""
-        return batch_index(self.offsets, len(self))
+        return self._once('_batch_index', lambda: batch_index(self.offsets, len(self)))
 
     def centers(self) -> Tensor:
         """``(T, 2)`` float32 centres in units of the finest patch.
@@ -120,12 +121,28 @@ class TokenSet:
         A patch of 4 px has its centre on its own coordinate; a larger one
         ``unit / 2 - 0.5`` further right and down. Points are their own centres.
         """
+        return self._once('_centers', self._compute_centers)
+
+    def _compute_centers(self) -> Tensor:
         xy = self.xy.to(torch.float32)
         return xy if self.kind == 'point' else xy + (self.unit / 2 - 0.5)
 
+    def _once(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What depends on places alone is computed once for tokens with any features."""
+        # A compiler merges equal computations itself.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return compute()
+        if name not in self.__dict__:
+            object.__setattr__(self, name, compute())
+        return self.__dict__[name]
+
     def with_feats(self, feats: Tensor) -> TokenSet:
         """The same tokens with other features ``(T, C')``."""
-        return replace(self, feats=feats)
+        other = replace(self, feats=feats)
+        for name in ('_batch_index', '_centers'):
+            if name in self.__dict__:
+                object.__setattr__(other, name, self.__dict__[name])
+        return other
 
     @classmethod
     def from_map(cls, feats: Tensor, patch_size: int, kind: TokenKind = 'patch') -> TokenSet:

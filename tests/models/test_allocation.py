@@ -152,7 +152,8 @@ def test_children_are_in_raster_order_with_their_parents():
     xy = torch.tensor([[0, 0], [4, 0], [0, 4], [4, 4], [0, 0], [4, 4]], dtype=torch.int32)
     batch = torch.tensor([0, 0, 0, 0, 1, 1])
     selected = torch.tensor([True, True, False, True, False, True])
-    places, image, parent, corner = split_selected(selected, 4, xy, batch, 2, 8)
+    corners = torch.tensor([[0, 0], [2, 0], [0, 2], [2, 2]], dtype=torch.int32)
+    places, image, parent, corner = split_selected(selected, 4, xy, batch, corners, 8)
     assert places.tolist() == [
         [0, 0],
         [2, 0],

@@ -188,7 +188,7 @@ def test_masked_attention_is_attention_to_the_tokens_inside_the_mask():
     logits = out.mask_logits(0)[0].detach()
     weight, bias = layer.cross_attn.in_proj.weight, layer.cross_attn.in_proj.bias
     value = level.feats + decoder.level_embed.weight[0]
-    key = value + token_positions(level, 8, CANVAS, 'canvas')
+    key = value + token_positions([level], 8, CANVAS, 'canvas')
     k, v = key @ weight[8:16].T + bias[8:16], value @ weight[16:].T + bias[16:]
     x = []
     for query in range(6):
@@ -223,21 +223,21 @@ def test_queries_attend_to_every_cell_of_the_densified_map():
         layer.register_forward_pre_hook(lambda _, args: memories.append(args[2]))
         layer.register_forward_pre_hook(lambda _, args: inputs.append(args[3]))
     out = decoder(PixelDecoderOutput(mixed.levels[:3], mixed.levels, feats, CANVAS, CANVAS))
-    assert [memory.valid.shape[1] for memory in memories] == [6, 9, 20, 16 * 24]
+    assert [len(memory.key) for memory in memories] == [6, 9, 20, 16 * 24]
     dense = out.mask_feats.dense(8)[0].flatten(1).T
     torch.testing.assert_close(memories[3].value, dense + decoder.level_embed.weight[3])
     # A cell's own logit decides who may attend to it.
     inside = out.mask_logits(3)[0].flatten(1) >= 0
     assert inside.any(1).all() and not inside.all()
-    assert torch.equal(inputs[3][0], inside)
+    assert torch.equal(inputs[3][0] == 0, inside)
 
 
 def test_positions_are_those_of_centres_on_the_canvas():
     level = grid_tokens(1, (2, 3), 32)
     expected = sine_position(level.centers(), 8, (24, 16))
-    assert torch.equal(token_positions(level, 8, CANVAS, 'canvas'), expected)
+    assert torch.equal(token_positions([level], 8, CANVAS, 'canvas'), expected)
     expected = sine_position(level.centers(), 8, (19.5, 11.5))
-    assert torch.equal(token_positions(level, 8, CANVAS, 'max'), expected)
+    assert torch.equal(token_positions([level], 8, CANVAS, 'max'), expected)
 
 
 def test_queries_always_have_something_to_look_at():
@@ -250,18 +250,18 @@ def test_queries_always_have_something_to_look_at():
     )
     memory = Memory.of(level, torch.randn(3, 8), torch.randn(3, 8))
     cells = central_cells(level, (16, 24))
-    found = attention_mask(embed, memory, feats.means(cells[memory.slots], 1))
-    assert found.all() and found.shape == (2, 2, 3)
+    found = attention_mask(embed, memory, feats.means(memory.laid_out(cells), 1))
+    assert (found == 0).all() and found.shape == (2, 2, 3)
     feats.factors[0].index[0, cells[1]] = 1
-    found = attention_mask(embed, memory, feats.means(cells[memory.slots], 1))
-    assert found[0].tolist() == [[True, False, True], [False, True, False]]
+    found = attention_mask(embed, memory, feats.means(memory.laid_out(cells), 1))
+    assert (found[0] == 0).tolist() == [[True, False, True], [False, True, False]]
 
 
 def test_canvas_positions_do_not_depend_on_the_tokens():
     few, many = some_tokens((3,), (8, 12), 8), grid_tokens(1, (8, 12), 8)
     row = int((many.xy == few.xy[0]).all(1).nonzero()[0, 0])
     for normalize, same in (('canvas', True), ('max', False)):
-        a, b = (token_positions(level, 8, CANVAS, normalize) for level in (few, many))
+        a, b = (token_positions([level], 8, CANVAS, normalize) for level in (few, many))
         assert torch.allclose(a[0], b[row]) is same
 
 

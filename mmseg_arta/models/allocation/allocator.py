@@ -8,13 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import at_patches
-from ...structures import FINEST_PATCH, AllocationRound, TokenSet, host_sizes
+from ...structures import (
+    FINEST_PATCH,
+    AllocationRound,
+    TokenSet,
+    host_sizes,
+    without_autocast,
+)
 from .bound import TokenBound
 from .children import SubPatchEmbed, split_selected
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
 from .scores import BoundaryScorePredictor
-from .segments import segment_counts, segment_softmax
+from .segments import segment_ends, segment_softmax
 
 
 @dataclass
@@ -79,7 +85,7 @@ class TokenAllocator(nn.Module):
         """Boundary scores ``(N,)`` float32, outside autocast so that thresholds mean the same."""
         if self.score is None:
             return feats.new_zeros(feats.shape[0], dtype=torch.float32)
-        with torch.autocast(feats.device.type, enabled=False):
+        with without_autocast(feats):
             return self.score(feats.to(next(self.score.parameters()).dtype)).to(torch.float32)
 
     def forward(
@@ -120,15 +126,16 @@ class TokenAllocator(nn.Module):
         )
         wanted = policy(candidates, round_index, self.training)
         selected, bounded = self.within(bound, wanted, scores, batch, tokens.offsets)
-        counts = segment_counts(selected, tokens.offsets)
-        chosen = counts_on_host(counts, bounded)
+        ends = segment_ends(selected, tokens.offsets)
+        chosen = counts_on_host(ends.diff(), bounded)
 
         parents = tokens.feats
-        if self.straight_through:
+        # The factors are 1: without a gradient there is nothing to multiply for.
+        if self.straight_through and scores.requires_grad:
             factors = gate(scores, selected, batch, tokens.batch_size)
             parents = parents * factors.to(self.dtype)[:, None]
         parents = tokens.with_feats(parents)
-        children = self.split(parents, image, selected, counts, chosen)
+        children = self.split(parents, image, selected, ends, chosen)
         record = AllocationRound(
             scores,
             selected,
@@ -168,7 +175,7 @@ class TokenAllocator(nn.Module):
         parents: TokenSet,
         image: Tensor,
         selected: Tensor,
-        counts: Tensor,
+        ends: Tensor,
         chosen: tuple[int, ...],
     ) -> TokenSet:
         """Four new tokens for every selected one.
@@ -177,8 +184,8 @@ class TokenAllocator(nn.Module):
             parents: candidates.
             image: ``(B, in_channels, H, W)`` normalised pixels on the canvas.
             selected: ``(N,)`` bool.
-            counts: ``(B,)`` how many that are per image.
-            chosen: the same on the host.
+            ends: ``(B + 1,)`` int64 row offsets of the selected ones.
+            chosen: how many they are per image, on the host.
         """
         height, width = host_sizes(image)[2:]
         grid = (height // self.patch_size, width // self.patch_size)
@@ -187,14 +194,13 @@ class TokenAllocator(nn.Module):
             sum(chosen),
             parents.xy,
             parents.batch_index(),
-            self.patch_size // FINEST_PATCH,
+            self.embed.corners,
             width // FINEST_PATCH,
         )
         feats = self.embed(parents.feats, image, xy, image_of, parent, corner)
-        offsets = torch.nn.functional.pad((counts * 4).cumsum(0), (1, 0)).to(torch.int32)
-        return TokenSet(
-            feats, xy, offsets, tuple(4 * count for count in chosen), self.patch_size, grid
-        )
+        offsets = (ends * 4).to(torch.int32)
+        lengths = tuple(4 * count for count in chosen)
+        return TokenSet(feats, xy, offsets, lengths, self.patch_size, grid)
 
 
 def gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import gather_patches
+from ...structures import FINEST_PATCH
 from ..layers import Mlp
 
 # Sub-patches in the order of the position embedding: top-left, top-right, bottom-left,
@@ -51,6 +52,9 @@ class SubPatchEmbed(nn.Module):
             )
         self.patch_size = patch_size
         self.use_parent = use_parent
+        self.corners: Tensor
+        corners = torch.tensor(_CORNERS, dtype=torch.int32) * (patch_size // FINEST_PATCH)
+        self.register_buffer('corners', corners, persistent=False)
         self.position = nn.Parameter(torch.randn(4, dim))
         self.scale = nn.Parameter(torch.randn(dim))
         self.image_mlp: nn.Sequential | None = None
@@ -108,7 +112,7 @@ def _deep_mlp(dim: int) -> nn.Sequential:
 
 
 def split_selected(
-    selected: Tensor, total: int, xy: Tensor, batch: Tensor, unit: int, columns: int
+    selected: Tensor, total: int, xy: Tensor, batch: Tensor, corners: Tensor, columns: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Places of the four sub-patches of every selected token, in raster order per image.
 
@@ -117,21 +121,25 @@ def split_selected(
         total: number of selected tokens, known on the host.
         xy: ``(N, 2)`` int32 corners of the candidates in units of 4 px.
         batch: ``(N,)`` int64 image of each candidate.
-        unit: side of a new patch in units of 4 px.
-        columns: width of the canvas in units of 4 px; with ``unit`` it makes places
-            sortable as one integer.
+        corners: ``(4, 2)`` int32 corners of the sub-patches in their parent, in units of 4 px.
+        columns: width of the canvas in units of 4 px; it makes places sortable as one integer.
 
     Returns:
         ``xy (4 * total, 2)`` int32, ``batch``, ``parent`` and ``corner (4 * total,)`` int64.
     """
     # A stable sort moves the selected rows to the front in their order, without
     # the host having to learn where they are.
-    rows = torch.sort((~selected).to(torch.uint8), stable=True).indices.narrow(0, 0, total)
-    step = torch.tensor(_CORNERS, dtype=torch.int32, device=xy.device) * unit
-    places = (xy.index_select(0, rows)[:, None] + step).view(-1, 2)
-    parent = rows.repeat_interleave(4)
-    corner = torch.arange(4, device=xy.device).repeat(total)
-    image = batch.index_select(0, parent)
-    key = (image << 40) | (places[:, 1].to(torch.int64) * columns + places[:, 0])
-    order = torch.sort(key).indices
-    return places[order], image[order], parent[order], corner[order]
+    first = torch.sort(selected.to(torch.uint8), descending=True, stable=True).indices
+    rows = first.narrow(0, 0, total)
+    places = (xy.index_select(0, rows)[:, None] + corners).view(-1, 2)
+    wide = places.to(torch.int64)
+    key = torch.add(wide[:, 0], wide[:, 1], alpha=columns).view(-1, 4)
+    key = torch.add(key, batch.index_select(0, rows)[:, None], alpha=1 << 40)
+    order = torch.sort(key.flatten()).indices
+    parent = rows.index_select(0, order >> 2)
+    return (
+        places.index_select(0, order),
+        batch.index_select(0, parent),
+        parent,
+        order & 3,
+    )

@@ -15,7 +15,7 @@ from .allocator import Allocation, TokenAllocator, gate, shares_of
 from .bound import TokenBound
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
-from .segments import segment_counts
+from .segments import segment_ends
 
 
 class Round(Protocol):
@@ -168,11 +168,11 @@ def _allocate_among_open(
     factors = factors.to(allocator.dtype)
 
     picked = selected.split(sizes)
-    counts = torch.stack(
-        [segment_counts(mask, part.offsets) for mask, part in zip(picked, parts, strict=True)]
+    ends = torch.stack(
+        [segment_ends(mask, part.offsets) for mask, part in zip(picked, parts, strict=True)]
     )
     images = len(lengths)
-    flat = counts_on_host(counts.flatten(), bounded)
+    flat = counts_on_host(ends.diff().flatten(), bounded)
     on_host = [flat[first : first + images] for first in range(0, len(flat), images)]
     records = [
         AllocationRound(
@@ -202,9 +202,7 @@ def _allocate_among_open(
         then = state.levels_after[number][number]
         parents = replace(part, feats=(then.feats * factor).index_select(0, rows))
         children.append(
-            allocators[number].split(
-                parents, image, picked[number], counts[number], on_host[number]
-            )
+            allocators[number].split(parents, image, picked[number], ends[number], on_host[number])
         )
         state.levels[number] = level.with_feats(level.feats * factor)
         mask = state.open_tokens[number].mask.index_copy(0, rows, ~picked[number])

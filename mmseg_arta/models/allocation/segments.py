@@ -6,10 +6,18 @@ import torch
 from torch import Tensor
 
 
+def segment_ends(mask: Tensor, offsets: Tensor) -> Tensor:
+    """How many rows are marked before each image, and in all: ``mask (N,)`` to ``(B + 1,)`` int64.
+
+    These are the row offsets of the marked rows.
+    """
+    running = torch.nn.functional.pad(mask.cumsum(0, dtype=torch.int64), (1, 0))
+    return running.index_select(0, offsets)
+
+
 def segment_counts(mask: Tensor, offsets: Tensor) -> Tensor:
     """How many rows of each image are marked: ``mask (N,)`` bool to ``(B,)`` int64."""
-    running = torch.nn.functional.pad(mask.to(torch.int64).cumsum(0), (1, 0))
-    return running[offsets[1:].long()] - running[offsets[:-1].long()]
+    return segment_ends(mask, offsets).diff()
 
 
 def segment_softmax(values: Tensor, batch: Tensor, batch_size: int) -> Tensor:

@@ -17,6 +17,7 @@ from ...structures import (
     full_grid,
     host_sizes,
     offsets_from_lengths,
+    without_autocast,
 )
 from ..layers import PointConv, wide_linear
 
@@ -78,7 +79,7 @@ class AdaptiveDownsample(nn.Module):
             neighborhood: of these tokens.
             grid: ``(rows, columns)`` of the canvas in units of 4 px.
         """
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             importance = wide_linear(self.importance, x).squeeze(1).sigmoid()
         chosen = self.select(tokens, neighborhood.to_tokens(importance.detach()), grid)
         feats = self.merge_around(neighborhood.inverse[chosen], x, importance, neighborhood)

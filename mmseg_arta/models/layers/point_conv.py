@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import neighborhood_merge, position_terms
+from ...structures import without_autocast
 
 # Weights per neighbour; each gives a weighted sum of its own.
 _NUM_WEIGHTS = 4
@@ -49,7 +50,7 @@ class PointConv(nn.Module):
             ``(T, out)``.
         """
         # Positions need more digits than half precision has.
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             kind = self.proj.weight.dtype
             relative = relative.to(torch.promote_types(kind, torch.float32))
             weights = self.weight_net(position_terms(relative, self.expanded_position).to(kind))

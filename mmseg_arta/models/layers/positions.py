@@ -33,10 +33,16 @@ def sine_position(xy: Tensor, dim: int, extent: tuple[float, float] | Tensor) ->
     if dim % 4:
         raise ValueError(f'sine positions need channels that are a multiple of 4, found {dim}')
     quarter = dim // 4
-    scale = torch.as_tensor(extent, dtype=torch.float32, device=xy.device)
-    angle = xy.to(torch.float32) / (scale + 1e-6) * (2 * math.pi)
-    exponent = torch.arange(quarter, dtype=torch.float32, device=xy.device) / quarter
-    phase = angle[..., None] / _TEMPERATURE**exponent
+    if isinstance(extent, Tensor):
+        scale = 2 * math.pi / (extent.to(torch.float32) + 1e-6)
+    else:
+        # Made on the device: numbers from the host would have to be copied there.
+        first, last = (2 * math.pi / (float(side) + 1e-6) for side in extent)
+        scale = torch.linspace(first, last, 2, device=xy.device)
+    angle = xy.to(torch.float32) * scale
+    low = math.log(_TEMPERATURE) * (1 / quarter - 1)
+    frequency = torch.logspace(0.0, low, quarter, base=math.e, device=xy.device)
+    phase = angle[..., None] * frequency
     return torch.cat((phase.sin(), phase.cos()), -1).flatten(-2)
 
 

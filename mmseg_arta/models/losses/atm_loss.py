@@ -18,6 +18,7 @@ from ...option_checks import (
     check_share,
     check_whole,
 )
+from ...structures import without_autocast
 from .class_masks import ClassMasks
 
 
@@ -89,7 +90,7 @@ class ATMLoss:
         Raises:
             ValueError: for labels that are no classes.
         """
-        with torch.autocast(labels.device.type, enabled=False):
+        with without_autocast(labels):
             targets = ClassMasks.of(labels, self.num_classes, self.ignore_index)
             image, present = targets.image_of_mask(), targets.class_of_mask()
             masks = class_logits[0].new_tensor(float(len(image)), dtype=torch.float32)

@@ -19,6 +19,7 @@ from ...option_checks import (
     check_share,
     check_whole,
 )
+from ...structures import without_autocast
 from .class_masks import ClassMasks, sample_maps, uncertain_points
 
 #: Most places at which a mask is compared.
@@ -214,7 +215,7 @@ class SetCriterion:
                 f"labels must have a multiple of the masks' size {size}, "
                 f'found {tuple(labels.shape[1:])}'
             )
-        with torch.autocast(labels.device.type, enabled=False):
+        with without_autocast(labels):
             class_logits = [logits.float() for logits in class_logits]
             mask_logits = [logits.float() for logits in mask_logits]
             targets = ClassMasks.of(labels, self.num_classes, self.ignore_index)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
+from ...structures import without_autocast
 from .. import checks
 from ..backend import chosen_backend, number_types, register_op
 from . import kernels, reference
@@ -66,9 +65,7 @@ def class_scores(
         chosen = 'reference'
     kind, _ = number_types(chosen, class_probs.dtype)
     probs, logits = class_probs.to(kind), mask_logits.to(kind)
-    # Tensors without data are of a device that knows no autocast.
-    meta = class_probs.is_meta
-    with nullcontext() if meta else torch.autocast(class_probs.device.type, enabled=False):
+    with without_autocast(class_probs):
         if chosen == 'reference':
             out = reference.class_scores(probs, logits, cell, size)
         else:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ....option_checks import MOST_CHANNELS, check_whole
-from ....structures import MixedTokens, TokenSet
+from ....structures import MixedTokens, TokenSet, without_autocast
 from ...layers import DeformAttention, to_maps, to_rows
 from .pixel_decoder import (
     DeformEncoderLayer,
@@ -162,7 +162,7 @@ class GridPixelDecoder(nn.Module):
             ValueError: if levels or channels do not fit, or a level lacks tokens.
         """
         check_channels('GridPixelDecoder', self.in_channels, tokens)
-        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
+        with without_autocast(tokens.levels[0].feats):
             maps = [_to_map(level, self.level_embed.dtype) for level in tokens.levels]
             coarse = self._encode(maps[:-1], tokens.levels[:-1], tokens.canvas)
             above = F.interpolate(
@@ -185,7 +185,7 @@ class GridPixelDecoder(nn.Module):
         sizes = tuple(level.grid for level in levels)
         x = [to_rows(proj(m)) for proj, m in zip(self.input_proj, maps, strict=True)]
         position = [
-            token_positions(level, self.dim, canvas, self.normalize)
+            token_positions([level], self.dim, canvas, self.normalize)
             .to(embed.dtype)
             .view(batch, -1, self.dim)
             + embed

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ....ops import finest_token_map
-from ....structures import TokenSet, host_sizes, mask_step
+from ....structures import TokenSet, host_sizes, mask_step, without_autocast
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -54,7 +55,7 @@ class MaskFeatures:
         """Products of query embeddings ``(B, Q, C)`` with all cells, ``(B, Q, rows, columns)``."""
         batch, queries, _ = embed.shape
         kind = torch.promote_types(embed.dtype, torch.float32)
-        with torch.autocast(embed.device.type, enabled=False), mask_step(embed, self.grid):
+        with without_autocast(embed), mask_step(embed, self.grid):
             total = self._logits(embed.to(kind), batch, queries)
         return total.unflatten(2, self.grid)
 
@@ -81,19 +82,27 @@ class MaskFeatures:
         Returns:
             ``(B, M, channels)`` in float32 or better.
         """
-        kind = torch.promote_types(self.factors[0].rows.dtype, torch.float32)
-        out = self.factors[0].rows.new_zeros((*cells.shape[:2], channels), dtype=kind)
+        batch, _, size = host_sizes(cells)
+        flat = cells.flatten(1)
+        out: Tensor | None = None
         for factor in self.factors:
-            batch = cells.shape[0]
-            tables, length = factor.rows.shape[:2]
-            rows = factor.rows.to(kind).flatten(0, 1)
-            # Whole rows are copied several times as fast as single numbers are gathered.
-            first = torch.arange(tables, device=rows.device)[:, None] * length
-            index = (factor.index + first).expand(batch, -1)
-            for cell in cells.unbind(2):
-                taken = rows.index_select(0, index.gather(1, cell).flatten())
-                out[..., factor.channels] += taken.unflatten(0, cell.shape)
-        return out / cells.shape[2]
+            rows = at_least_float32(factor.rows)
+            index = factor.index.expand(batch, -1).gather(1, flat)
+            if len(rows) > 1:
+                first = torch.arange(batch, device=rows.device) * rows.shape[1]
+                index = index + first[:, None]
+            table = rows.flatten(0, 1)
+            total = F.embedding_bag(index.view(-1, size), table, mode='sum').view(
+                batch, -1, table.shape[1]
+            )
+            if out is None and table.shape[1] == channels:
+                out = total
+                continue
+            if out is None:
+                out = total.new_zeros((*total.shape[:2], channels))
+            out[..., factor.channels].add_(total)
+        assert out is not None
+        return out.mul_(1 / size)
 
     def dense(self, channels: int) -> Tensor:
         """The features themselves ``(B, C, rows, columns)``: what all else here avoids."""
@@ -166,8 +175,9 @@ def central_cells(level: TokenSet, grid: tuple[int, int]) -> Tensor:
     """
     unit = level.unit if level.kind == 'patch' else 1
     low, high = (unit - 1) // 2, unit // 2
-    x, y = level.xy[:, 0].long(), level.xy[:, 1].long()
+    steps = torch.arange(low, low + 2, device=level.xy.device).clamp_(max=high)
+    near = level.xy[..., None] + steps
     # Coarse maps of images that are no multiple of their stride reach beyond the finest one.
-    ys = [(y + step).clamp(max=grid[0] - 1) for step in (low, high)]
-    xs = [(x + step).clamp(max=grid[1] - 1) for step in (low, high)]
-    return torch.stack([row * grid[1] + col for row in ys for col in xs], 1)
+    columns = near[:, 0].clamp(max=grid[1] - 1)
+    rows = near[:, 1].clamp(max=grid[0] - 1)
+    return torch.add(columns[:, None], rows[:, :, None], alpha=grid[1]).flatten(1)

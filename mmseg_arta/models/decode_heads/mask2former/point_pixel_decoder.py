@@ -17,7 +17,7 @@ from ....option_checks import (
     check_share,
     check_whole,
 )
-from ....structures import MixedTokens, TokenSet, at_least_one
+from ....structures import MixedTokens, TokenSet, at_least_one, without_autocast
 from ...layers import PointConv, PointDeformAttention, token_places
 from .pixel_decoder import (
     DeformEncoderLayer,
@@ -117,7 +117,7 @@ class PointPixelDecoder(nn.Module):
             ValueError: if the tokens do not have the levels and channels of ``in_channels``.
         """
         check_channels('PointPixelDecoder', self.in_channels, tokens)
-        with torch.autocast(tokens.levels[0].feats.device.type, enabled=False):
+        with without_autocast(tokens.levels[0].feats):
             kind = self.level_embed.dtype
             levels = [level.with_feats(level.feats.to(kind)) for level in tokens.levels]
             memory = self._encode(levels[:-1], tokens.canvas)
@@ -130,16 +130,14 @@ class PointPixelDecoder(nn.Module):
         x = torch.cat(
             [proj(level.feats) for proj, level in zip(self.input_proj, levels, strict=True)]
         )
-        position = torch.cat(
-            [
-                token_positions(level, self.dim, canvas, self.normalize).to(embed.dtype) + embed
-                for level, embed in zip(levels, self.level_embed, strict=True)
-            ]
-        )
+        sizes = [len(level) for level in levels]
+        position = token_positions(levels, self.dim, canvas, self.normalize)
+        embed = [row.expand(size, -1) for size, row in zip(sizes, self.level_embed, strict=True)]
+        position = position.to(self.level_embed.dtype) + torch.cat(embed)
         places = token_places(levels, canvas, _SAMPLE_TOKENS)
         for layer in self.layers:
             x = layer(x, position, places)
-        parts = x.split([len(level) for level in levels])
+        parts = x.split(sizes)
         return tuple(level.with_feats(part) for level, part in zip(levels, parts, strict=True))
 
     def _fuse(self, finest: TokenSet, coarser: TokenSet) -> TokenSet:

@@ -23,18 +23,18 @@ def check_normalize(normalize: str) -> None:
 
 
 def token_positions(
-    level: TokenSet, dim: int, canvas: tuple[int, int], normalize: Normalize
+    levels: Sequence[TokenSet], dim: int, canvas: tuple[int, int], normalize: Normalize
 ) -> Tensor:
-    """Sine embedding of the tokens' centres, ``(T, dim)`` float32.
+    """Sine embedding of the tokens' centres, ``(T, dim)`` float32, levels laid end to end.
 
     'canvas' divides coordinates by the canvas, so that an image's embedding does not depend
     on what else is in the batch; 'max' is the published way.
     """
-    centers = level.centers()
+    centers = [level.centers() for level in levels]
     if normalize == 'canvas':
         rows, cols = (-(-side // FINEST_PATCH) for side in canvas)
-        return sine_position(centers, dim, (cols, rows))
-    return sine_position(centers, dim, at_least_one(centers).amax(0))
+        return sine_position(torch.cat(centers), dim, (cols, rows))
+    return torch.cat([sine_position(some, dim, at_least_one(some).amax(0)) for some in centers])
 
 
 class LearnedCellPosition(nn.Module):
@@ -68,28 +68,19 @@ class LearnedCellPosition(nn.Module):
             raise ValueError(
                 f'patch_sizes names {sorted(self.first)}, but the tokens have levels of {unknown}'
             )
-        # Of every token: corner, side and first embedding.
-        info = torch.cat(
-            [
-                torch.cat(
-                    (
-                        level.xy.long(),
-                        level.xy.new_full((len(level), 1), level.unit, dtype=torch.int64),
-                        level.xy.new_full(
-                            (len(level), 1), self.first[level.patch_size], dtype=torch.int64
-                        ),
-                    ),
-                    1,
-                )
-                for level in cells.levels
-            ]
-        )[cells.rows]
+        # The embedding of a place is that of its offset in the token's patch, in raster order:
+        # first + (ys - y) * unit + (xs - x).
+        units, starts = [], []
+        for level in cells.levels:
+            corner = torch.add(level.xy[:, 0], level.xy[:, 1], alpha=level.unit)
+            starts.append(self.first[level.patch_size] - corner)
+            units.append(torch.full_like(corner, level.unit))
+        unit = torch.cat(units)[cells.rows]
         # Cells are patches of the finest level, which may be larger than the finest patch.
         step = cells.levels[-1].unit
-        ys = torch.arange(cells.grid[0], device=info.device)[:, None] * step
-        xs = torch.arange(cells.grid[1], device=info.device) * step
-        x, y, unit, first = info.unbind(-1)
-        index = first + (ys - y) * unit + (xs - x)
+        ys = torch.arange(0, cells.grid[0] * step, step, device=unit.device)[:, None]
+        xs = torch.arange(0, cells.grid[1] * step, step, device=unit.device)
+        index = ys * unit + xs + torch.cat(starts)[cells.rows]
         weight = self.embed.weight
         return (Factor(weight[None], slice(0, weight.shape[1]), index.flatten(1)),)
 

@@ -19,7 +19,13 @@ from ....option_checks import (
     check_whole,
     check_wholes,
 )
-from ....structures import TokenSet, at_least_one, mask_step
+from ....structures import (
+    TokenSet,
+    at_least_one,
+    host_sizes,
+    mask_step,
+    without_autocast,
+)
 from .mask_features import CellTokens, MaskFeatures, at_least_float32, central_cells
 from .pixel_decoder import PixelDecoderOutput
 from .positions import (
@@ -29,6 +35,41 @@ from .positions import (
     check_normalize,
     token_positions,
 )
+
+# Beyond any logit, and half of what float32 holds, so that a logit can be added.
+_FAR = 1.7e38
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How tokens of images with unequal counts are laid out per image.
+
+    Attributes:
+        slots: ``(B, N)`` int64 packed row of every slot, ``N`` the largest count of the batch.
+        valid: ``(B, N)`` bool, which slots hold a token.
+        bias: ``(B, 1, N)`` float32, added to mask logits: 0 for a token, far below any logit
+            where there is none. In an image without tokens, whose queries attend to padding,
+            far above.
+    """
+
+    slots: Tensor
+    valid: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, level: TokenSet) -> Padding:
+        """The layout of a level."""
+        device = level.xy.device
+        # A compiler that knows a size to be at least two makes no special case for one.
+        least = 2 if torch.compiler.is_compiling() else 1
+        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
+        offsets = level.offsets.long()
+        counts = offsets.diff()[:, None]
+        valid = slot < counts
+        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
+        missing = torch.where(counts > 0, -_FAR, _FAR)
+        bias = missing.masked_fill(valid, 0.0)[:, None].to(torch.float32)
+        return cls(slots, valid, bias)
 
 
 @dataclass(frozen=True)
@@ -41,34 +82,33 @@ class Memory:
     Attributes:
         value: ``(T, C)`` features, packed.
         key: ``(T, C)`` features with positions, packed.
-        slots: ``(B, N)`` int64 packed row of every slot, ``N`` the largest count of the batch.
-        valid: ``(B, N)`` bool, which slots hold a token.
+        images: of the batch.
+        padding: None where all images have equally many tokens, at least one.
     """
 
     value: Tensor
     key: Tensor
-    slots: Tensor
-    valid: Tensor
+    images: int
+    padding: Padding | None
 
     @classmethod
     def of(cls, level: TokenSet, key: Tensor, value: Tensor) -> Memory:
         """The tokens of a level with ``key`` and ``value (T, C)``."""
-        device = level.xy.device
-        # A compiler that knows a size to be at least two makes no special case for one.
-        least = 2 if torch.compiler.is_compiling() else 1
-        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
-        offsets = level.offsets.long()
-        valid = slot < offsets.diff()[:, None]
-        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
-        return cls(value, key, slots, valid)
+        # A compiled graph serves all counts.
+        equal = not torch.compiler.is_compiling() and len(set(level.lengths)) == 1
+        padding = None if equal and level.lengths[0] else Padding.of(level)
+        return cls(value, key, level.batch_size, padding)
+
+    def laid_out(self, rows: Tensor) -> Tensor:
+        """Packed ``(T, ...)`` rows as ``(B, N, ...)``; padding holds rows of other tokens."""
+        if self.padding is None:
+            return rows.unflatten(0, (self.images, -1))
+        return at_least_one(rows)[self.padding.slots]
 
     def padded(self, rows: Tensor) -> Tensor:
         """Packed ``(T, C)`` rows as ``(B, N, C)``, zero where there is no token."""
-        rows = at_least_one(rows)
-        if not torch.compiler.is_compiling() and self.slots.numel() == len(rows):
-            # Images with equally many tokens need no padding.
-            return rows.view(*self.slots.shape, -1)
-        return rows[self.slots] * self.valid[..., None]
+        laid_out = self.laid_out(rows)
+        return laid_out if self.padding is None else laid_out * self.padding.valid[..., None]
 
 
 class QueryAttention(nn.Module):
@@ -88,32 +128,36 @@ class QueryAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def _project(self, x: Tensor, part: int) -> Tensor:
-        weight = self.in_proj.weight.chunk(3)[part]
-        return F.linear(x, weight, self.in_proj.bias.chunk(3)[part])
+    def _project(self, x: Tensor, first: int, parts: int = 1) -> Tensor:
+        """Queries, keys and values are parts 0 to 2: ``parts`` of them, in one product."""
+        dim = self.out_proj.in_features
+        rows = slice(first * dim, (first + parts) * dim)
+        return F.linear(x, self.in_proj.weight[rows], self.in_proj.bias[rows])
 
     def forward(
-        self, query: Tensor, memory: Memory | None, x: Tensor, allowed: Tensor | None = None
+        self, query: Tensor, memory: Memory | None, x: Tensor, mask: Tensor | None = None
     ) -> Tensor:
         """Args:
             query: ``(B, Q, C)`` queries with positions.
             memory: tokens to attend to; None for the queries themselves.
             x: ``(B, Q, C)`` queries without positions, the values if there is no memory.
-            allowed: ``(B, Q, N)`` bool, which slots a query may attend to.
+            mask: ``(B, Q, N)``, added to attention's logits, see :func:`attention_mask`.
 
         Returns:
             ``(B, Q, C)``.
         """
         if memory is None:
-            key, value = self._project(query, 1), self._project(x, 2)
+            query, key = self._project(query, 0, 2).chunk(2, -1)
+            value = self._project(x, 2)
         else:
+            query = self._project(query, 0)
             key = memory.padded(self._project(memory.key, 1))
             value = memory.padded(self._project(memory.value, 2))
         heads = [
-            rows.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for rows in (self._project(query, 0), key, value)
+            rows.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for rows in (query, key, value)
         ]
-        mask = None if allowed is None else allowed[:, None]
+        if mask is not None:
+            mask = mask[:, None].to(query.dtype)
         out = F.scaled_dot_product_attention(*heads, attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -139,9 +183,9 @@ class QueryLayer(nn.Module):
         for layer in (self.fc1, self.fc2):
             nn.init.xavier_uniform_(layer.weight)
 
-    def forward(self, x: Tensor, position: Tensor, memory: Memory, allowed: Tensor) -> Tensor:
-        """``x`` and ``position (B, Q, C)``, ``allowed (B, Q, N)`` to ``(B, Q, C)``."""
-        x = self.cross_attn_norm(x + self.cross_attn(x + position, memory, x, allowed))
+    def forward(self, x: Tensor, position: Tensor, memory: Memory, mask: Tensor) -> Tensor:
+        """``x`` and ``position (B, Q, C)``, ``mask (B, Q, N)`` to ``(B, Q, C)``."""
+        x = self.cross_attn_norm(x + self.cross_attn(x + position, memory, x, mask))
         x = self.self_attn_norm(x + self.self_attn(x + position, None, x))
         return self.ffn_norm(x + self.fc2(F.relu(self.fc1(x), inplace=True)))
 
@@ -259,7 +303,7 @@ class MaskedTransformerDecoder(nn.Module):
                 f'the pixel decoder gives {len(levels)}'
             )
         cells = CellTokens.of(inputs.mask_levels)
-        with torch.autocast(inputs.mask_feats.device.type, enabled=False):
+        with without_autocast(inputs.mask_feats):
             factors = [cells.factor(at_least_float32(inputs.mask_feats))]
             if self.cell_position is not None:
                 factors += self.cell_position(cells)
@@ -267,47 +311,54 @@ class MaskedTransformerDecoder(nn.Module):
         if self.attends_to_all:
             dense = mask_feats.dense(self.dim).to(inputs.mask_feats.dtype)
             levels = (*levels, TokenSet.from_map(dense, inputs.mask_levels[-1].patch_size))
-        memories = [self._memory(i, level, inputs.canvas) for i, level in enumerate(levels)]
-        centers = [at_least_one(central_cells(level, cells.grid)) for level in levels]
+        memories = self._memories(levels, inputs.canvas)
+        centers = [central_cells(level, cells.grid) for level in levels]
 
         # The mean of a query's logits in a token's central cells is its product with their mean
         # feature, so every layer multiplies with tokens, not with cells.
-        with torch.no_grad(), torch.autocast(inputs.mask_feats.device.type, enabled=False):
-            center_feats = [
-                mask_feats.means(cell[memory.slots], self.mask_dim)
-                for cell, memory in zip(centers, memories, strict=True)
-            ]
+        with torch.no_grad(), without_autocast(inputs.mask_feats):
+            groups = [memory.laid_out(cell) for cell, memory in zip(centers, memories, strict=True)]
+            center_feats = mask_feats.means(torch.cat(groups, 1), self.mask_dim).split(
+                [host_sizes(group)[1] for group in groups], 1
+            )
 
         batch = len(levels[0].lengths)
         x = self.query_feat.weight.repeat(batch, 1, 1)
         position = self.query_embed.weight.repeat(batch, 1, 1)
-        classes, embeds = [], []
+        plain = without_autocast(x)
+        states, embeds = [], []
         for number in range(len(self.layers) + 1):
-            with torch.autocast(x.device.type, enabled=False):
-                class_logits, embed = self._predict(x.to(self.norm.weight.dtype))
-            classes.append(class_logits)
-            embeds.append(embed)
+            with plain:
+                states.append(self.norm(x.to(self.norm.weight.dtype)))
+                embeds.append(self._mask_embed(states[-1]))
             if number == len(self.layers):
                 break
             turn = number % len(levels)
-            plain = torch.autocast(x.device.type, enabled=False)
-            with torch.no_grad(), plain, mask_step(embed, cells.grid):
-                allowed = attention_mask(embed, memories[turn], center_feats[turn])
-            x = self.layers[number](x, position, memories[turn], allowed)
-        return QueryPredictions(tuple(classes), tuple(embeds), mask_feats)
+            with torch.no_grad(), plain, mask_step(embeds[-1], cells.grid):
+                mask = attention_mask(embeds[-1], memories[turn], center_feats[turn])
+            x = self.layers[number](x, position, memories[turn], mask)
+        with plain:
+            classes = self.class_embed(torch.stack(states))
+        return QueryPredictions(classes.unbind(), tuple(embeds), mask_feats)
 
-    def _predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.norm(x)
-        embed = x
+    def _mask_embed(self, x: Tensor) -> Tensor:
         for layer in self.mask_embed[:-1]:
-            embed = torch.relu(layer(embed))
-        return self.class_embed(x), self.mask_embed[-1](embed)
+            x = torch.relu(layer(x))
+        return self.mask_embed[-1](x)
 
-    def _memory(self, number: int, level: TokenSet, canvas: tuple[int, int]) -> Memory:
-        value = level.feats + self.level_embed.weight[number]
-        position = token_positions(level, self.dim, canvas, self.normalize)
-        key = value + position.to(self.level_embed.weight.dtype)
-        return Memory.of(level, key, value)
+    def _memories(self, levels: Sequence[TokenSet], canvas: tuple[int, int]) -> list[Memory]:
+        kind = self.level_embed.weight.dtype
+        positions = token_positions(levels, self.dim, canvas, self.normalize).to(kind)
+        memories = []
+        for level, embed, position in zip(
+            levels,
+            self.level_embed.weight,
+            positions.split([len(level) for level in levels]),
+            strict=True,
+        ):
+            value = level.feats + embed
+            memories.append(Memory.of(level, value + position, value))
+        return memories
 
 
 def attention_mask(embed: Tensor, memory: Memory, center_feats: Tensor) -> Tensor:
@@ -319,11 +370,13 @@ def attention_mask(embed: Tensor, memory: Memory, center_feats: Tensor) -> Tenso
         center_feats: ``(B, N, C)`` mean mask features of the tokens' central cells.
 
     Returns:
-        ``(B, Q, N)`` bool; at least one slot of every query is true.
+        ``(B, Q, N)`` float32 to be added to attention's logits: 0 where a query may attend, so
+        far below any logit elsewhere that nothing is left of it. At least one slot of every
+        query is 0.
     """
     logits = embed.to(center_feats.dtype) @ center_feats.transpose(1, 2)
-    valid = memory.valid[:, None]
-    inside = (logits >= 0) & valid
-    allowed = inside | (~inside.any(-1, keepdim=True) & valid)
-    # Queries of an image without tokens on this level attend to padding, whose values are zero.
-    return allowed | ~valid.any(-1, keepdim=True)
+    if memory.padding is not None:
+        logits = logits + memory.padding.bias
+    # A query that is nowhere inside its mask attends to all tokens, but not to padding.
+    least = (logits.amax(-1, keepdim=True) < 0) * (-_FAR / 2)
+    return (logits < least) * -_FAR
