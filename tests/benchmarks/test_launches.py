@@ -29,3 +29,23 @@ def test_counts_by_component(train, tmp_path, capsys):
         assert found['waits'] == {'backbone/allocators: read': 3}
     printed = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ['all', str(whole['dispatched'])] for line in printed)
+
+
+# What a prediction may ask of a GPU. Kernels may only become fewer; a wait is one read of the
+# tokens of a round, and nothing is copied from the host.
+BUDGETS = {
+    'arta-tiny_mask2former_4xb8-80k_ade20k-512x512': ('0.3', 1250, 3),
+    'aff-tiny-1-5_mask2former_4xb8-80k_ade20k-512x512': ('model', 1190, 0),
+    'lrformer-s_lrhead_4xb4-160k_ade20k-512x512': ('model', 770, 0),
+    'segvit-v2_vit-b16_1xb4-160k_ade20k-512x512': ('model', 360, 0),
+}
+
+
+@pytest.mark.parametrize('config', BUDGETS)
+def test_a_prediction_stays_within_its_budget(config):
+    allocation, kernels, waits = BUDGETS[config]
+    args = launches.parse_args([config, '--allocation', allocation, '--shape', '64', '64'])
+    (found,) = launches.measure(args).values()
+    whole = found['all']
+    assert whole['launched'] <= kernels
+    assert (whole['synced'], whole['copied']) == (waits, 0)

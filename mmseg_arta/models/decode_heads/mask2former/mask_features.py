@@ -149,7 +149,7 @@ class CellTokens:
         device = self.rows.device
         image = torch.cat([level.batch_index() for level in self.levels])
         seen = torch.zeros(len(image), dtype=torch.bool, device=device)
-        seen[self.rows.flatten()] = True
+        seen.index_fill_(0, self.rows.flatten(), True)
         # Rows by image, those that are seen first.
         order = torch.sort(image * 2 + ~seen, stable=True).indices
         first = torch.stack([level.offsets[:-1] for level in self.levels]).sum(0)
