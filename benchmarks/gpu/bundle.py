@@ -34,6 +34,8 @@ ROOTS = (
     'pytest',
     'hypothesis',
 )
+#: Required by others and left out: mim needs it for `mim download --dataset` alone.
+LEFT_OUT = ('opendatalab',)
 #: Other names of what a machine has.
 SAME = {'opencv-python-headless': 'opencv-python'}
 #: The newest glibc whose wheels are taken, and all older ones.
@@ -59,19 +61,26 @@ def pins() -> dict[str, str]:
 def download(requirement: str, python: str, folder: Path) -> Path:
     """The wheel of one requirement, without its own.
 
+    Where only sources are published, a wheel is built of them; it must fit every machine.
+
     Raises:
         ValueError: if there is none for that Python.
     """
     target = folder / '.new'
     target.mkdir(exist_ok=True)
-    command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps']
-    command += ['--disable-pip-version-check', '--only-binary=:all:', '--dest', str(target)]
-    command += ['--python-version', python, '--implementation', 'cp']
+    pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check']
+    fetch = [*pip, 'download', '--no-deps', '--only-binary=:all:', '--dest', str(target)]
+    fetch += ['--python-version', python, '--implementation', 'cp']
     for platform in PLATFORMS:
-        command += ['--platform', f'{platform}_x86_64']
-    done = subprocess.run([*command, requirement], capture_output=True, text=True)
+        fetch += ['--platform', f'{platform}_x86_64']
+    done = subprocess.run([*fetch, requirement], capture_output=True, text=True)
+    if done.returncode:
+        build = [*pip, 'wheel', '--no-deps', '--wheel-dir', str(target), requirement]
+        subprocess.run(build, capture_output=True)
     wheels = list(target.glob('*.whl'))
-    if done.returncode or len(wheels) != 1:
+    if len(wheels) != 1 or (done.returncode and not wheels[0].name.endswith('-none-any.whl')):
+        for wheel in wheels:
+            wheel.unlink()
         reason = (done.stderr.strip().splitlines() or ['no wheel'])[-1]
         raise ValueError(f'{requirement}: no wheel for Python {python}: {reason}')
     return wheels[0].replace(folder / wheels[0].name)
@@ -102,7 +111,7 @@ def gather(python: str, folder: Path, has: Sequence[str]) -> list[Path]:
     if any(folder.glob('*.whl')):
         raise ValueError(f'{folder} holds wheels already: expected an empty folder')
     pinned = pins()
-    present = {canonicalize_name(name) for name in has}
+    present = {canonicalize_name(name) for name in (*has, *LEFT_OUT)}
     present |= {SAME[name] for name in present if name in SAME}
     waiting = [Requirement(name) for name in ROOTS]
     wheels: list[Path] = []

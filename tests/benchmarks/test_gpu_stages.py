@@ -174,7 +174,7 @@ def test_every_stage_but_the_compiler_runs_on_a_cpu(tmp_path):
     if cpu.unusable():
         pytest.skip('the C++ kernels are not built')
     data = tmp_path / 'data'
-    write_toy_dataset(data, 'camvid', train=2, val=1, test=1)
+    write_toy_dataset(data, 'camvid', train=2, val=1)
     names = ['smoke', 'tests', 'models', 'ops', 'profile', 'train', 'camvid']
     command = ['bash', 'benchmarks/gpu.sh', '--device', 'cpu', '--tiny', '--camvid', str(data)]
     command += ['--out', str(tmp_path / 'out'), '--budget', '1000', '--stages', *names]
