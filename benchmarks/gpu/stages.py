@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 #: The models of the papers' tables of speed; ratios are to the first.
 SEGFORMER = 'mmseg::segformer/segformer_mit-b3_8xb2-160k_ade20k-512x512.py'
 ARTA = 'arta-tiny_mask2former_4xb8-80k_ade20k-512x512'
@@ -215,6 +216,7 @@ def _camvid(settings: Settings) -> Stage:
         overrides += [f'default_hooks.checkpoint.interval={iterations}', *data]
         short = config.partition('_1xb4')[0]
         amp = ['--amp'] if settings.device == 'cuda' else []
-        train = ('-m', 'mim', 'train', 'mmseg_arta', f'{config}.py', *options, *amp)
+        (path,) = (ROOT / 'configs').rglob(f'{config}.py')
+        train = ('-m', 'mim', 'train', 'mmsegmentation', path, *options, *amp)
         jobs.append(_python(f'camvid-{short}', 240, *train, '--cfg-options', *overrides))
     return Stage('camvid', 'training on real images and the mIoU after it', 480, tuple(jobs))
