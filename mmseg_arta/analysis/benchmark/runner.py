@@ -149,6 +149,11 @@ class Runner:
             optimizer.zero_grad()
         return counter
 
+    def not_finite(self) -> list[str]:
+        """Names of parameters that are not finite."""
+        named = self._model.named_parameters()
+        return [name for name, value in named if not bool(value.isfinite().all())]
+
     def reset_peak(self) -> None:
         """Start the run whose memory counts."""
         self.memory.trim()
