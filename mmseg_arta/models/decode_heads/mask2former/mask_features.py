@@ -148,10 +148,10 @@ class CellTokens:
         """
         device = self.rows.device
         image = torch.cat([level.batch_index() for level in self.levels])
-        seen = torch.zeros(len(image), dtype=torch.bool, device=device)
-        seen.index_fill_(0, self.rows.flatten(), True)
+        # Numbers, since PyTorch's tracer cannot fill in truth values.
+        seen = torch.zeros_like(image).index_fill_(0, self.rows.flatten(), 1)
         # Rows by image, those that are seen first.
-        order = torch.sort(image * 2 + ~seen, stable=True).indices
+        order = torch.sort(image * 2 - seen, stable=True).indices
         first = torch.stack([level.offsets[:-1] for level in self.levels]).sum(0)
         per_image = zip(*(level.lengths for level in self.levels), strict=True)
         width = torch.sym_min(
