@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .host_sizes import host_sizes
+from .host_values import ends_on_device
 
 #: Side of the finest patch in pixels; token coordinates are counted in it.
 FINEST_PATCH = 4
@@ -21,10 +22,7 @@ TokenKind = Literal['patch', 'point']
 
 def offsets_from_lengths(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Row offsets ``(B + 1,)`` int32 of packed sequences with the given lengths."""
-    ends = [0]
-    for length in lengths:
-        ends.append(ends[-1] + length)
-    return torch.tensor(ends, dtype=torch.int32, device=device)
+    return ends_on_device(lengths, device)
 
 
 def batch_index(offsets: Tensor, total: int) -> Tensor:

@@ -121,7 +121,8 @@ class TokenAllocator(nn.Module):
         wanted = policy(candidates, round_index, self.training)
         selected, bounded = self.within(bound, wanted, scores, batch, tokens.offsets)
         counts = segment_counts(selected, tokens.offsets)
-        chosen = counts_on_host(counts, bounded)
+        known = policy.host_counts(candidates, round_index, self.training)
+        chosen = counts_on_host(counts, bounded, known)
 
         parents = tokens.feats
         if self.straight_through:
