@@ -29,7 +29,7 @@ class GraphedInference:
     every window of slide mode goes, replays a graph that was captured when images of that shape
     came first. Each graph is compared once with eager mode, on other images than it was captured
     with, so that one that holds numbers of its first images is found out. Where no graph can be
-    made, eager mode goes on, and why is logged once and kept in :attr:`reasons`:
+    made, eager mode goes on, and why is logged once and kept in :attr:`reasons`::
 
         with GraphedInference(model) as graphs:
             runner.test()
