@@ -116,6 +116,7 @@ setup(
     extras_require={
         'openmmlab': same_minor(read_requirements('openmmlab')),
         'pretrain': same_minor(read_requirements('openmmlab') + read_requirements('pretrain')),
+        'export': at_least(read_requirements('export')),
         'test': at_least(read_requirements('test')),
         'dev': at_least(read_requirements('dev')),
     },

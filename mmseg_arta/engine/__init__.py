@@ -1,6 +1,7 @@
 """Hooks and helpers of training and testing."""
 
 from .cpu_processes import CPUDistributedDataParallel
+from .cuda_graph import CannotCapture, GraphedInference
 from .group_policy_metric import GroupPolicyMetric
 from .hooks import (
     AllocationProgressHook,
@@ -18,8 +19,10 @@ from .param_groups import LayerDecayConstructor, NormFreeDecayConstructor
 __all__ = [
     'AllocationProgressHook',
     'CPUDistributedDataParallel',
+    'CannotCapture',
     'CheckSettingsHook',
     'CheckWeightsHook',
+    'GraphedInference',
     'GroupPolicyMetric',
     'IterationSeedHook',
     'LayerDecayConstructor',

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .host_sizes import host_sizes
+from .host_values import ends_on_device
 
 #: Side of the finest patch in pixels; token coordinates are counted in it.
 FINEST_PATCH = 4
@@ -22,14 +23,7 @@ TokenKind = Literal['patch', 'point']
 
 def offsets_from_lengths(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Row offsets ``(B + 1,)`` int32 of packed sequences with the given lengths."""
-    if not torch.compiler.is_compiling() and lengths and min(lengths) == max(lengths) > 0:
-        # Made on the device: numbers from the host would have to be copied there.
-        step, end = lengths[0], sum(lengths)
-        return torch.arange(0, end + 1, step, dtype=torch.int32, device=device)
-    ends = [0]
-    for length in lengths:
-        ends.append(ends[-1] + length)
-    return torch.tensor(ends, dtype=torch.int32, device=device)
+    return ends_on_device(lengths, device)
 
 
 def batch_index(offsets: Tensor, total: int) -> Tensor:

@@ -200,6 +200,12 @@ class EvenAllocation(AllocationPolicy):
     def __init__(self, shares: Sequence[float]) -> None:
         self.shares = tuple(shares)
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        share = self.shares[min(round_index, len(self.shares) - 1)]
+        return tuple(int(length * share) for length in candidates.lengths)
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         share = self.shares[min(round_index, len(self.shares) - 1)]
         chosen = []

@@ -127,7 +127,8 @@ class TokenAllocator(nn.Module):
         wanted = policy(candidates, round_index, self.training)
         selected, bounded = self.within(bound, wanted, scores, batch, tokens.offsets)
         ends = segment_ends(selected, tokens.offsets)
-        chosen = counts_on_host(ends.diff(), bounded)
+        known = policy.host_counts(candidates, round_index, self.training)
+        chosen = counts_on_host(ends.diff(), bounded, known)
 
         parents = tokens.feats
         # The factors are 1: without a gradient there is nothing to multiply for.

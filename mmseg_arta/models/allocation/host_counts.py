@@ -5,20 +5,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...structures.contents import readable
 from .bound import tell_of_bound
 
 
-def counts_on_host(counts: Tensor, bounded: tuple[Tensor, int] | None = None) -> tuple[int, ...]:
+def counts_on_host(
+    counts: Tensor,
+    bounded: tuple[Tensor, int] | None = None,
+    known: tuple[int, ...] | None = None,
+) -> tuple[int, ...]:
     """Token counts ``(K,)`` as Python integers: the one host synchronisation of a round.
 
-    In a compiled graph they are symbols that stand for all counts. ``tolist`` would give such
-    symbols only with ``fullgraph=True`` and split the graph otherwise.
+    Counts that are known beforehand are not read, unless a bound may cut them. In a compiled graph
+    they are symbols that stand for all counts. ``tolist`` would give such symbols only with
+    ``fullgraph=True`` and split the graph otherwise.
 
     Args:
         counts: how many tokens were chosen.
         bounded: ``(B,)`` tokens that images would have without a bound, and the bound. They are
             read together with the counts, to warn if there are more.
+        known: what the policy says that the counts are, if it does.
+
+    Raises:
+        ValueError: on the CPU, if a policy was wrong about its counts.
     """
+    if known is not None and bounded is None:
+        if readable(counts) and tuple(counts.tolist()) != known:
+            raise ValueError(
+                f'host_counts of the allocation policy said {known}, the number of candidates '
+                f'selected per image; found {tuple(counts.tolist())}'
+            )
+        return known
     if not torch.compiler.is_compiling():
         if bounded is None:
             return tuple(counts.tolist())

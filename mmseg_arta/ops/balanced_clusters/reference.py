@@ -39,6 +39,19 @@ def balanced_clusters(
     xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int], cluster_size: int
 ) -> tuple[Tensor, Tensor]:
     """See :func:`mmseg_arta.ops.balanced_clusters`."""
+    cell, ratio = sort_keys(xy, batch, counts, canvas, cluster_size)
+    # One integer key: image, anchor, ratio. Non-negative floats order like their bits.
+    key = (cell << 32) | ratio.view(torch.int32).to(torch.int64)
+    order = torch.sort(key, stable=True).indices
+    return order, cluster_starts(counts, xy.shape[0], cluster_size)
+
+
+def sort_keys(
+    xy: Tensor, batch: Tensor, counts: Tensor, canvas: tuple[int, int], cluster_size: int
+) -> tuple[Tensor, Tensor]:
+    """What tokens are sorted by: anchors of all images ``(T,)`` int64, then the ratio of squared
+    distances to an anchor's neighbours ``(T,)`` float32, not negative.
+    """
     height, width = canvas
     rows_b, cols_b = anchor_grid(counts, canvas, cluster_size)
     rows, cols = rows_b[batch], cols_b[batch]
@@ -81,12 +94,9 @@ def balanced_clusters(
     eps = 1e-5 * (4 * rows * rows * cols * cols).to(torch.float64)
     ratio = squared_distance(prev_row, prev_col) / (squared_distance(next_row, next_col) + eps)
 
-    # One integer key: image, anchor, ratio. Non-negative floats order like their bits.
     cells = rows_b * cols_b
     cell = (torch.cumsum(cells, 0) - cells)[batch] + rank
-    key = (cell << 32) | ratio.to(torch.float32).view(torch.int32).to(torch.int64)
-    order = torch.sort(key, stable=True).indices
-    return order, cluster_starts(counts, xy.shape[0], cluster_size)
+    return cell, ratio.to(torch.float32)
 
 
 def cluster_starts(counts: Tensor, total: int, cluster_size: int) -> Tensor:

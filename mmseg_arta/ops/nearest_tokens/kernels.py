@@ -10,6 +10,7 @@ from ctypes import POINTER, c_int, c_int64, c_void_p
 import torch
 from torch import Tensor
 
+from ...structures.host_values import on_device
 from .. import checks
 from ..bucket_search import image_index, nearest_points
 from ..custom_op import define
@@ -86,7 +87,7 @@ def search_on_cuda(
     if images == 0 or points.shape[0] == 0 or places.shape[0] == 0:
         return
     sides = [max(math.isqrt(length), 1) for length in lengths]
-    side = torch.tensor(sides, device=device)
+    side = on_device(sides, device)
     buckets = sum(count * count for count in sides)
     base = (side * side).cumsum(0) - side * side
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ....structures.host_values import are_numbers, on_device
+from ..segments import segment_top
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,21 @@ class AllocationPolicy(ABC):
             training: whether the encoder is in training mode.
         """
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        """How many candidates of every image the same call will select, if the host knows that.
+
+        Encoders then need not wait for the device, whose scores say which candidates these are.
+
+        Args:
+            candidates, round_index, training: as in a call.
+
+        Returns:
+            one number per image; None if it depends on values on the device.
+        """
+        return None
+
     def check_rounds(self, rounds: int) -> None:
         """Raise ValueError if the policy is not set up for this number of rounds."""
         for part in self.parts:
@@ -113,9 +132,24 @@ def check_shares(name: str, values: Sequence[float]) -> None:
             raise ValueError(f'{name} must be shares in [0, 1], found {list(values)}')
 
 
-def share_of(counts: Tensor, share: float) -> Tensor:
-    """``floor(counts * share)``, int64, of the exact product.
+# A share like 0.29 has no exact binary form: without the margin 100 tokens would give 28.
+_MARGIN = 1e-6
 
-    A share like 0.29 has no exact binary form: without the margin 100 tokens would give 28.
-    """
-    return (counts.to(torch.float64) * share + 1e-6).floor().to(torch.int64)
+
+def share_of(counts: Tensor, share: float) -> Tensor:
+    """``floor(counts * share)``, int64, of the exact product."""
+    return (counts.to(torch.float64) * share + _MARGIN).floor().to(torch.int64)
+
+
+def share_on_host(candidates: Candidates, share: float) -> tuple[int, ...] | None:
+    """The same for the candidates of every image, on the host; None if it has symbols."""
+    if not are_numbers(candidates.lengths):
+        return None
+    return tuple(math.floor(length * share + _MARGIN) for length in candidates.lengths)
+
+
+def top_share(scores: Tensor, candidates: Candidates, share: float) -> Tensor:
+    """``(N,)`` bool, the highest ``scores (N,)`` of every image, so large a share of them."""
+    known = share_on_host(candidates, share)
+    keep = share_of(candidates.counts, share) if known is None else on_device(known, scores.device)
+    return segment_top(scores, candidates.batch, candidates.offsets, keep)

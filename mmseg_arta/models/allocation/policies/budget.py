@@ -10,6 +10,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ....option_checks import check_number, check_numbers, check_thresholds, check_whole
+from ....structures.host_values import are_numbers, on_device
 from ..segments import segment_top
 from .base import AllocationPolicy, Candidates, check_length
 from .costs import TokenCosts, plan_split
@@ -89,30 +90,55 @@ class BudgetAllocation(AllocationPolicy):
                 f'{rounds + 1}, found {len(self.costs.tokens)}'
             )
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        if self.thresholds is not None or not are_numbers(candidates.lengths):
+            return None
+        return tuple(self._wanted(candidates, round_index))
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
-        if not candidates.present:
-            raise ValueError('BudgetAllocation needs to be told which tokens are present')
-        # Candidates may be of several levels.
-        mixed = candidates.level is not None
-        unit = 'tokens' if self.gflops is None else 'GFLOPs'
-        costs, plan = self.costs, (self.budget, unit, self.shape, round_index, mixed)
-        if torch.compiler.is_compiling():
+        if not are_numbers(candidates.lengths):
             # A graph has no values of its token counts to branch on.
-            present = [count for level in candidates.present for count in level]
-            price = (costs.tokens, costs.fixed, costs.pairs)
+            present = [count for level in _present(candidates) for count in level]
+            price = (self.costs.tokens, self.costs.fixed, self.costs.pairs)
+            plan = self._plan(candidates, round_index)
             wanted = _planned(candidates.scores, candidates.lengths, present, *price, *plan)
         else:
             # All counts are known on the host, so nothing is read from the device.
-            keep = _affordable(candidates.lengths, candidates.present, costs, *plan)
-            wanted = torch.tensor(keep, dtype=torch.int64, device=candidates.scores.device)
+            wanted = on_device(self._wanted(candidates, round_index), candidates.scores.device)
         selected = segment_top(candidates.scores, candidates.batch, candidates.offsets, wanted)
         if self.thresholds is not None:
             selected = selected & candidates.above(self.thresholds, round_index)
         return selected
 
+    def _wanted(self, candidates: Candidates, round_index: int) -> list[int]:
+        """How many candidates of every image the budget pays for."""
+        plan = self._plan(candidates, round_index)
+        return _affordable(candidates.lengths, _present(candidates), self.costs, *plan)
+
+    def _plan(
+        self, candidates: Candidates, round_index: int
+    ) -> tuple[float, str, tuple[float, ...], int, bool]:
+        """What :func:`_affordable` takes behind the costs."""
+        unit = 'tokens' if self.gflops is None else 'GFLOPs'
+        # Candidates may be of several levels.
+        return self.budget, unit, self.shape, round_index, candidates.level is not None
+
     def __repr__(self) -> str:
         budget = f'tokens={self.tokens}' if self.gflops is None else f'gflops={self.gflops}'
         return f'{type(self).__name__}({budget}, shape={self.shape}, thresholds={self.thresholds})'
+
+
+def _present(candidates: Candidates) -> Sequence[Sequence[int]]:
+    """Tokens ``[level][image]`` so far.
+
+    Raises:
+        ValueError: if the encoder does not tell.
+    """
+    if not candidates.present:
+        raise ValueError('BudgetAllocation needs to be told which tokens are present')
+    return candidates.present
 
 
 def _affordable(

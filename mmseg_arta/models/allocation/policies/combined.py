@@ -68,6 +68,13 @@ class TrainTestAllocation(AllocationPolicy):
         """What the policy of the mode says."""
         return (self.train if training else self.test).reconsiders(training)
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        """What the policy of the mode says."""
+        policy = self.train if training else self.test
+        return policy.host_counts(candidates, round_index, training)
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         policy = self.train if training else self.test
         return policy(candidates, round_index, training)
@@ -99,6 +106,12 @@ class ReconsideringAllocation(AllocationPolicy):
     def reconsiders(self, training: bool) -> bool:
         """Yes."""
         return True
+
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        """What the inner policy says, of the candidates of all levels together."""
+        return self.policy.host_counts(candidates, round_index, training)
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         return self.policy(candidates, round_index, training)

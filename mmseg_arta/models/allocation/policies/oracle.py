@@ -44,6 +44,12 @@ class OracleAllocation(AllocationPolicy):
         """What the inner policy says."""
         return self.policy.reconsiders(training)
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        """What the inner policy says: shares are as many as scores."""
+        return self.policy.host_counts(candidates, round_index, training)
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         if training and round_index == 0:
             # On the CPU, where the host need not wait for the number.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....option_checks import check_number, check_numbers, check_thresholds
 from ..segments import segment_counts, segment_top
-from .base import AllocationPolicy, Candidates, check_length, check_shares, share_of
+from .base import AllocationPolicy, Candidates, check_length, check_shares, share_on_host, top_share
 
 
 @MODELS.register_module()
@@ -89,9 +89,13 @@ class FixedRatioAllocation(AllocationPolicy):
     def check_rounds(self, rounds: int) -> None:
         check_length('FixedRatioAllocation.ratios', self.ratios, rounds)
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        return share_on_host(candidates, self.ratios[round_index])
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
-        keep = share_of(candidates.counts, self.ratios[round_index])
-        return segment_top(candidates.scores, candidates.batch, candidates.offsets, keep)
+        return top_share(candidates.scores, candidates, self.ratios[round_index])
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(ratios={self.ratios})'
@@ -102,6 +106,11 @@ class FullAllocation(AllocationPolicy):
     """Every token in every round: dense grids of all patch sizes (DUPS table 4, ARTA 4.3.1)."""
 
     uses_scores = False
+
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        return candidates.lengths
 
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         return torch.ones_like(candidates.scores, dtype=torch.bool)

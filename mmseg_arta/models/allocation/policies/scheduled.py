@@ -9,8 +9,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ....option_checks import check_number, check_numbers
-from ..segments import segment_top
-from .base import AllocationPolicy, Candidates, check_shares, share_of
+from .base import AllocationPolicy, Candidates, check_shares, share_on_host, top_share
 
 
 @MODELS.register_module()
@@ -61,11 +60,15 @@ class RandomAllocation(AllocationPolicy):
         begin, end = self.schedule
         return begin + (end - begin) * self.progress if training else self.inference
 
+    def host_counts(
+        self, candidates: Candidates, round_index: int, training: bool
+    ) -> tuple[int, ...] | None:
+        return share_on_host(candidates, self.share(training))
+
     def __call__(self, candidates: Candidates, round_index: int, training: bool) -> Tensor:
         # Drawn even when all are taken: the state of the generator shall not depend on it.
         draws = torch.rand_like(candidates.scores)
-        keep = share_of(candidates.counts, self.share(training))
-        return segment_top(draws, candidates.batch, candidates.offsets, keep)
+        return top_share(draws, candidates, self.share(training))
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(schedule={self.schedule}, inference={self.inference})'

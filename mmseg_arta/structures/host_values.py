@@ -1,0 +1,50 @@
+"""Integers of the host as tensors on a device, without a copy where that is possible.
+
+A copy makes the host wait until the device has taken it, and keeps a CUDA graph from being
+captured. Equal numbers, and offsets of equal lengths, are made by the device itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def on_device(values: Sequence[int], device: torch.device) -> Tensor:
+    """``(B,)`` int64."""
+    if _are_equal(values):
+        return torch.full((len(values),), values[0], dtype=torch.int64, device=device)
+    return torch.tensor(values, dtype=torch.int64, device=device)
+
+
+def ends_on_device(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """``(B + 1,)`` int32: 0 and the sums of the first lengths, of one length to all."""
+    if _are_equal(lengths) and lengths[0] > 0:
+        total = lengths[0] * len(lengths)
+        return torch.arange(0, total + 1, lengths[0], dtype=torch.int32, device=device)
+    ends = [0]
+    for length in lengths:
+        ends.append(ends[-1] + length)
+    return torch.tensor(ends, dtype=torch.int32, device=device)
+
+
+def are_numbers(values: Sequence[int]) -> bool:
+    """Whether sizes on the host are numbers to reckon with, not symbols of a compiled graph.
+
+    ``torch.export`` has numbers, where a model is exported for images of one size.
+    """
+    if torch.compiler.is_compiling() and not _is_exporting():
+        return False
+    return all(isinstance(value, int) for value in values)
+
+
+def _is_exporting() -> bool:
+    # Not in PyTorch 2.4 to 2.6; sizes count as symbols there.
+    asked = getattr(torch.compiler, 'is_exporting', None)
+    return asked is not None and asked()
+
+
+def _are_equal(values: Sequence[int]) -> bool:
+    return are_numbers(values) and len(set(values)) == 1
