@@ -24,17 +24,18 @@ def test_counts_by_component(train, tmp_path, capsys):
         assert total == sum(part[name] for part in parts.values())
     assert whole['dispatched'] > whole['launched'] > 100
     assert whole['macs'] > 0 and whole['bytes'] > 0
-    # The counts of three rounds are all that a prediction reads on the host.
+    # A share of the tokens is known on the host, so a prediction reads nothing there.
     if not train:
-        assert found['waits'] == {'backbone/allocators: read': 3}
+        assert not found['waits']
     printed = capsys.readouterr().out.splitlines()
     assert any(line.split()[:2] == ['all', str(whole['dispatched'])] for line in printed)
 
 
 # What a prediction may ask of a GPU. Kernels may only become fewer; a wait is one read of the
-# tokens of a round, and nothing is copied from the host.
+# tokens of a round, where the scores decide how many there are; nothing is copied from the host.
 BUDGETS = {
-    'arta-tiny_mask2former_4xb8-80k_ade20k-512x512': ('0.3', 1250, 3),
+    'arta-tiny_mask2former_4xb8-80k_ade20k-512x512': ('0.3', 1250, 0),
+    'dups-tiny_mask2former_4xb8-80k_ade20k-512x512': ('model', 1250, 3),
     'aff-tiny-1-5_mask2former_4xb8-80k_ade20k-512x512': ('model', 1190, 0),
     'lrformer-s_lrhead_4xb4-160k_ade20k-512x512': ('model', 770, 0),
     'segvit-v2_vit-b16_1xb4-160k_ade20k-512x512': ('model', 360, 0),
