@@ -89,7 +89,8 @@ def train(model: str, toy: Path, folder: Path) -> None:
     config.experiment_name = folder.name
     DefaultScope.get_instance(folder.name, scope_name='mmseg')
     runner = Runner.from_cfg(config)
-    runner.register_hook(Losses(), 'LOWEST')
+    # Before the checkpoint is written: a loss is written twice rather than never.
+    runner.register_hook(Losses(), 'VERY_HIGH')
     runner.train()
 
 
