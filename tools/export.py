@@ -29,6 +29,7 @@ from mmseg_arta.analysis.flops.count import check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.engine.export import FORMATS, ImageToScores, export_segmentor, fix_allocation
 from mmseg_arta.files import check_writable
+from mmseg_arta.models.backbones.pretrained import drop_pretrained
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     model = build_model(config, args.checkpoint)
     if args.checkpoint is None:
+        drop_pretrained(model)
         model.init_weights()
     fix_allocation(model, args.allocation)
     preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
