@@ -9,7 +9,6 @@ thing to be mended on a card.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -22,10 +21,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.cases import Case, cases
+from benchmarks.ops import on
 from mmseg_arta.analysis.benchmark.pictures import store_pictures
 from mmseg_arta.analysis.benchmark.runner import Runner
 from mmseg_arta.analysis.benchmark.subjects import Conditions, read_models
-from mmseg_arta.ops.backend import ENV, OPS, available_backends, device_of
+from mmseg_arta.ops.backend import OPS, available_backends, device_of
 
 MODELS = (
     'arta-nano_mask2former_1xb4-2k_camvid-256x256',
@@ -39,19 +39,6 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 4e-2, torch.float16: 1e-2}
 
 Check = tuple[str, Callable[[], None]]
-
-
-def forced(backend: str, function: Callable[[], object]) -> object:
-    """The function's result with that back end."""
-    before = os.environ.get(ENV)
-    os.environ[ENV] = backend
-    try:
-        return function()
-    finally:
-        if before is None:
-            del os.environ[ENV]
-        else:
-            os.environ[ENV] = before
 
 
 def tensors(found: object) -> Iterator[Tensor]:
@@ -77,8 +64,8 @@ def both_passes(case: Case) -> list[Tensor]:
 
 def compare(case: Case, backend: str, dtype: torch.dtype) -> None:
     """Raise AssertionError if a back end differs from the reference."""
-    found = forced(backend, lambda: both_passes(case))
-    right = forced('reference', lambda: both_passes(case))
+    found = on(backend, lambda: both_passes(case))()
+    right = on('reference', lambda: both_passes(case))()
     assert isinstance(found, list) and isinstance(right, list)
     for number, (mine, other) in enumerate(zip(found, right, strict=True)):
         if not mine.is_floating_point():

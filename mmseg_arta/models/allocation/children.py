@@ -36,6 +36,8 @@ class SubPatchEmbed(nn.Module):
         ValueError: for another ``image_hidden``.
     """
 
+    corners: Tensor
+
     def __init__(
         self,
         dim: int,
@@ -52,7 +54,6 @@ class SubPatchEmbed(nn.Module):
             )
         self.patch_size = patch_size
         self.use_parent = use_parent
-        self.corners: Tensor
         corners = torch.tensor(_CORNERS, dtype=torch.int32) * (patch_size // FINEST_PATCH)
         self.register_buffer('corners', corners, persistent=False)
         self.position = nn.Parameter(torch.randn(4, dim))
