@@ -2,6 +2,7 @@
 
 from .cost_marks import MASK_STEP, mask_step
 from .host_sizes import host_sizes
+from .host_values import offsets_from_lengths
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
 from .neighborhood import MOST_CLUSTER_SIZE, Neighborhood
@@ -11,7 +12,6 @@ from .token_set import (
     at_least_one,
     batch_index,
     full_grid,
-    offsets_from_lengths,
 )
 from .without_autocast import without_autocast
 

@@ -19,8 +19,8 @@ def on_device(values: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
-def ends_on_device(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """``(B + 1,)`` int32: 0 and the sums of the first lengths, of one length to all."""
+def offsets_from_lengths(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """Row offsets ``(B + 1,)`` int32 of packed sequences with the given lengths."""
     if _are_equal(lengths) and lengths[0] > 0:
         total = lengths[0] * len(lengths)
         return torch.arange(0, total + 1, lengths[0], dtype=torch.int32, device=device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .host_sizes import host_sizes
-from .host_values import ends_on_device
+from .host_values import offsets_from_lengths
 
 #: Side of the finest patch in pixels; token coordinates are counted in it.
 FINEST_PATCH = 4
@@ -19,11 +19,6 @@ FINEST_PATCH = 4
 MOST_PATCH_SIZE = 1 << 20
 
 TokenKind = Literal['patch', 'point']
-
-
-def offsets_from_lengths(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    """Row offsets ``(B + 1,)`` int32 of packed sequences with the given lengths."""
-    return ends_on_device(lengths, device)
 
 
 def batch_index(offsets: Tensor, total: int) -> Tensor:
