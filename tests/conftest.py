@@ -9,7 +9,10 @@ import torch
 from mmengine.registry import init_default_scope
 
 import mmseg_arta  # noqa: F401  registers everything
+from tests.config_cache import keep_bundled_configs
 from tests.wheels import build_wheel, copy_sources, pip
+
+keep_bundled_configs()
 
 
 @pytest.fixture(autouse=True)

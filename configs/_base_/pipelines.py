@@ -107,6 +107,9 @@ train_pipeline = {
     'ade20k-ratio_640x640': ade20k(ratio, (2560, 640), (640, 640)),
     'ade20k-groups_512x512': ade20k(groups, *seed(), whole((512, 512)), flip()),
     'camvid_256x256': camvid(ratio, (480, 360), (256, 256)),
+    'camvid-groups_256x256': camvid(
+        groups, *seed(), dict(type='RandomCrop', crop_size=(256, 256)), flip()
+    ),
     'cityscapes_1024x1024': cityscapes(mask2former, 1024, (1024, 1024)),
     'cityscapes_512x1024': cityscapes(mask2former, 1024, (512, 1024)),
     'cityscapes-ratio_1024x1024': cityscapes(ratio, (2048, 1024), (1024, 1024)),
@@ -124,6 +127,7 @@ test_pipeline = {
     'ade20k-640': ade20k(plain_test, (2560, 640)),
     'ade20k-groups': ade20k(groups, whole((512, 512))),
     'camvid': camvid(plain_test, (480, 360)),
+    'camvid-groups': camvid(groups),
     'cityscapes': cityscapes(plain_test, (2048, 1024)),
     'cityscapes-groups': cityscapes(groups),
     'coco-stuff': coco_stuff(plain_test, (2048, 512)),
