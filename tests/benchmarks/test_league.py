@@ -7,12 +7,14 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from mim.cli import cli
 from PIL import Image
 
 from benchmarks import league
@@ -51,9 +53,9 @@ def tiny() -> list[str]:
 
 
 class Forked(scheduler.Process):
-    """Runs a stock tool as mim would, in a copy of this process, which has imported all it needs.
+    """Runs a command in a copy of this process, which has imported all that it needs.
 
-    Starting Python for each takes most of the time of a small league.
+    Starting Python for mim, and in it for the stock tool, would take most of a small league's time.
     """
 
     commands: list[list[str]] = []
@@ -70,6 +72,8 @@ class Forked(scheduler.Process):
                     os.dup2(out.fileno(), 1)
                     os.dup2(out.fileno(), 2)
                     self._work(command)
+            except SystemExit as end:
+                os._exit(int(end.code or 0))
             except BaseException as error:
                 print(f'{type(error).__name__}: {error}', flush=True)
                 os._exit(1)
@@ -89,9 +93,6 @@ class Forked(scheduler.Process):
             sys.argv = command[2:]
             runpy.run_module(command[2], run_name='__main__')
             return
-        rest = [word for word in command[3:] if word != '--checkpoint']
-        gpus = rest.index('--gpus')
-        sys.argv = [command[1], *rest[:gpus], *rest[gpus + 2 :]]
         if self.killed and command[1] == 'train' and self.killed in command[3]:
             # After the first checkpoint, as a machine that is shut down would.
             real = SafeCheckpointHook.after_train_iter
@@ -102,9 +103,17 @@ class Forked(scheduler.Process):
 
             SafeCheckpointHook.after_train_iter = after
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        from mmseg_arta._stock_tools import stock_tool
+        call, output = subprocess.check_call, subprocess.check_output
 
-        runpy.run_path(str(stock_tool(f'{command[1]}.py')), run_name='__main__')
+        def run_tool(arguments, **options):
+            subprocess.check_call, subprocess.check_output = call, output
+            sys.argv = arguments[1:]
+            runpy.run_path(sys.argv[0], run_name='__main__')
+            return 0
+
+        # mim asks the tool for its help first.
+        subprocess.check_call, subprocess.check_output = run_tool, lambda *args, **options: b''
+        cli(command[1:])
 
 
 @pytest.mark.skipif(not hasattr(os, 'wait4'), reason='needs fork')
@@ -113,17 +122,16 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
     page = tmp_path / 'page.md'
     page.write_text('<!-- league table -->\n<!-- league table end -->\n')
     places = ['--work-dir', str(work_dir), '--results', str(results), '--docs', str(page)]
-    call = [NANO, B0, *places, '--data', str(camvid), '--time-steps', '0', '--pictures', '2']
-    call += tiny()
-    real = scheduler.Process
+    call = [NANO, B0, *places, '--data', str(camvid), '--time-steps', '0']
+    quick = [*call, '--pictures', '0', *tiny()]
     monkeypatch.setattr(Forked, 'commands', [])
     monkeypatch.setattr(Forked, 'killed', NANO)
     monkeypatch.setattr(scheduler, 'Process', Forked)
 
     # A training is killed; the other config goes through all stages.
-    assert league.main(call) == 1
+    assert league.main(quick) == 1
     out = capsys.readouterr().out
-    assert f'{NANO}, seed 0: interrupted; a later call goes on; left: about' in out
+    assert f'{NANO}, seed 0: interrupted; a later call goes on; left: not known yet' in out
     assert re.search(rf'\[1/2\] {B0}, seed 0: mIoU \d+\.\d\d, in windows \d+\.\d\d; took', out)
     nano = work_dir / NANO / 'seed0'
     assert (nano / 'train' / 'last_checkpoint').read_text().endswith('iter_1.pth')
@@ -131,22 +139,18 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
     assert [row['config'] for row in json.loads(results.read_text())['runs']] == [B0]
 
     # Meanwhile: what is done, and what is left.
-    assert league.main([*call, '--list']) == 0
+    assert league.main([*quick, '--list']) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[-3] == f'{NANO}, seed 0: train left, whole left, windows left, measure left'
     assert out[-2] == f'{B0}, seed 0: train done, whole done, windows done, measure done'
     assert out[-1].startswith('left: about ')
 
-    # Only what is left is done, the training by mim itself, from its checkpoint.
+    # Only what is left is done, the training from its checkpoint.
     Forked.commands.clear()
     monkeypatch.setattr(Forked, 'killed', '')
-
-    def start(command, *rest):
-        return (real if command[1] == 'train' else Forked)(command, *rest)
-
-    monkeypatch.setattr(scheduler, 'Process', start)
-    assert league.main(call) == 0
-    assert [command[1] for command in Forked.commands] == ['test', 'test', '-m']
+    assert league.main([*call, '--pictures', '2', *tiny()]) == 0
+    assert [command[1] for command in Forked.commands] == ['train', 'test', 'test', '-m']
+    assert '--resume' in Forked.commands[0]
     log = (nano / 'train.log').read_text()
     assert re.findall(r'Iter\(train\) \[ *(\d+)/', log) == ['1', '2']
     assert 'resumed epoch: 0, iter: 1' in log
@@ -180,10 +184,12 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
     # A second call does nothing; a report needs no configs.
     monkeypatch.setattr(scheduler, 'Process', None)
     before = results.read_text()
-    assert league.main(call) == 0 and results.read_text() == before
+    assert league.main(quick) == 0 and results.read_text() == before
     for name in ('league.md', 'league.png', 'league_pictures.png'):
         (tmp_path / name).unlink()
-    assert league.main(['--report', *places]) == 0 and results.read_text() == before
+    assert (
+        league.main(['--report', '--pictures', '1', *places]) == 0 and results.read_text() == before
+    )
     assert sorted(path.name for path in tmp_path.glob('league*')) == [
         'league.json',
         'league.md',
@@ -193,7 +199,7 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
 
     # A config that has changed is refused, and nothing is touched.
     capsys.readouterr()
-    assert league.main([*call, 'train_cfg.max_iters=3']) == 2
+    assert league.main([*quick, 'train_cfg.max_iters=3']) == 2
     error = capsys.readouterr().err
     assert f'config {NANO} has changed since its runs in' in error and error.count('\n') == 1
     assert results.read_text() == before
