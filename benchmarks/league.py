@@ -64,6 +64,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--plot', type=Path, metavar='FILE', help='mIoU against GMACs (as --results, but .png)')
     add('--sheet', type=Path, metavar='FILE', help='pictures (as --results, but _pictures.png)')
     add('--docs', type=Path, metavar='FILE', help='page whose lines between markers are replaced')
+    add(
+        '--common',
+        type=Path,
+        metavar='FILE',
+        help='a config whose settings are those of all: data, crops, lengths',
+    )
     add('--data', metavar='DIR', help='folder of the data set, in place of every data_root')
     add('--jobs', type=int, default=1, metavar='N', help='runs at once, a CPU core each (1)')
     add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
@@ -152,7 +158,9 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     seeds = parse_seeds(args.seeds)
     slots = make_slots(args.jobs, args.device)
-    entries = read_entries(args.configs, args.cfg_options, args.data) if args.configs else []
+    entries = []
+    if args.configs:
+        entries = read_entries(args.configs, args.cfg_options, args.data, args.common)
     store = Store(args.work_dir)
     store.check(entries)
     runs = runs_in_order(entries, seeds)

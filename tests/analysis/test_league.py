@@ -121,6 +121,26 @@ def test_reads_configs_with_settings(camvid):
     assert short.key == B0 and short.length == 7 and short.digest != found[1].digest
 
 
+def test_a_file_for_all_comes_before_settings(camvid, tmp_path):
+    common = tmp_path / 'common.py'
+    common.write_text(
+        'train_cfg = dict(max_iters=5)\n'
+        'optim_wrapper = dict(optimizer=dict(_delete_=True, type="SGD", lr=1.0))\n'
+        'train_dataloader = dict(batch_size=7)\n'
+    )
+    words = [B0, 'train_dataloader.batch_size=9', NANO]
+    options = {'train_dataloader.batch_size': 8, 'optim_wrapper.optimizer.momentum': 0.9}
+    first, second = read_entries(words, options, str(camvid), common)
+    assert first.length == second.length == 5
+    assert first.config.optim_wrapper.optimizer == dict(type='SGD', lr=1.0, momentum=0.9)
+    assert second.config.optim_wrapper.optimizer == first.config.optim_wrapper.optimizer
+    sizes = [one.config.train_dataloader.batch_size for one in (first, second)]
+    assert sizes == [9, 8]
+    common.write_text('x = 1 / 0')
+    with pytest.raises(ValueError, match=r'--common .*common\.py cannot be read: division'):
+        read_entries([B0], {}, str(camvid), common)
+
+
 def test_long_settings_make_folders_that_differ(camvid):
     names = [f'model.test_cfg.x=[{",".join("1" * n)}]' for n in (40, 41)]
     found = read_entries([B0, names[0], B0, names[1]], data=str(camvid))

@@ -18,14 +18,16 @@ from mim.cli import cli
 from PIL import Image
 
 from benchmarks import league
+from mmseg_arta import configs
 from mmseg_arta.analysis.league import run as scheduler
 from mmseg_arta.analysis.league.records import STAGES
 from mmseg_arta.datasets.toy import write_toy_dataset
 from mmseg_arta.engine.hooks import SafeCheckpointHook
+from tests.pages import ROOT, fences
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
-LOADERS = ('train', 'val', 'test')
+OWN = 'my_config'
 
 
 @pytest.fixture(scope='module')
@@ -34,22 +36,17 @@ def camvid(tmp_path_factory):
     return write_toy_dataset(str(root), 'camvid', train=4, val=2, size=(64, 96), seed=0)
 
 
-def tiny() -> list[str]:
-    """``--cfg-options`` for two iterations on small crops."""
-    options: dict[str, object] = {
-        'train_cfg.max_iters': 2,
-        'train_cfg.val_interval': 1000,
-        'train_dataloader.batch_size': 2,
-        'default_hooks.logger.interval': 1,
-        'default_hooks.checkpoint.interval': 1,
-        'default_hooks.checkpoint.save_best': None,
-        'model.data_preprocessor.size': '(64,64)',
-        'train_dataloader.dataset.pipeline.5.crop_size': '(64,64)',
-        'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
-    }
-    options |= {f'{loader}_dataloader.num_workers': 0 for loader in LOADERS}
-    options |= {f'{loader}_dataloader.persistent_workers': False for loader in LOADERS}
-    return ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+@pytest.fixture
+def mine(camvid, tmp_path, monkeypatch):
+    """The user's folder of docs/league.md: data, the file for all configs, and one of their own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'my_data').symlink_to(camvid)
+    text = (ROOT / 'docs' / 'league.md').read_text()
+    (block,) = (block for kind, block in fences(text) if kind == 'python')
+    assert block.startswith('# my_data.py\n')
+    (tmp_path / 'my_data.py').write_text(block)
+    assert configs.main([B0, '--out', 'my_config.py']) == 0
+    return [NANO, 'my_config.py', '--common', 'my_data.py']
 
 
 class Forked(scheduler.Process):
@@ -117,13 +114,13 @@ class Forked(scheduler.Process):
 
 
 @pytest.mark.skipif(not hasattr(os, 'wait4'), reason='needs fork')
-def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
+def test_a_small_league(mine, tmp_path, capsys, monkeypatch):
     results, work_dir = tmp_path / 'league.json', tmp_path / 'work'
     page = tmp_path / 'page.md'
     page.write_text('<!-- league table -->\n<!-- league table end -->\n')
     places = ['--work-dir', str(work_dir), '--results', str(results), '--docs', str(page)]
-    call = [NANO, B0, *places, '--data', str(camvid), '--time-steps', '0']
-    quick = [*call, '--pictures', '0', *tiny()]
+    call = [*mine, *places, '--time-steps', '0']
+    quick = [*call, '--pictures', '0']
     monkeypatch.setattr(Forked, 'commands', [])
     monkeypatch.setattr(Forked, 'killed', NANO)
     monkeypatch.setattr(scheduler, 'Process', Forked)
@@ -132,32 +129,32 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
     assert league.main(quick) == 1
     out = capsys.readouterr().out
     assert f'{NANO}, seed 0: interrupted; a later call goes on; left: not known yet' in out
-    assert re.search(rf'\[1/2\] {B0}, seed 0: mIoU \d+\.\d\d, in windows \d+\.\d\d; took', out)
+    assert re.search(rf'\[1/2\] {OWN}, seed 0: mIoU \d+\.\d\d, in windows \d+\.\d\d; took', out)
     nano = work_dir / NANO / 'seed0'
     assert (nano / 'train' / 'last_checkpoint').read_text().endswith('iter_1.pth')
     assert not (nano / 'train.json').exists()
-    assert [row['config'] for row in json.loads(results.read_text())['runs']] == [B0]
+    assert [row['config'] for row in json.loads(results.read_text())['runs']] == [OWN]
 
     # Meanwhile: what is done, and what is left.
     assert league.main([*quick, '--list']) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[-3] == f'{NANO}, seed 0: train left, whole left, windows left, measure left'
-    assert out[-2] == f'{B0}, seed 0: train done, whole done, windows done, measure done'
+    assert out[-2] == f'{OWN}, seed 0: train done, whole done, windows done, measure done'
     assert out[-1].startswith('left: about ')
 
     # Only what is left is done, the training from its checkpoint.
     Forked.commands.clear()
     monkeypatch.setattr(Forked, 'killed', '')
-    assert league.main([*call, '--pictures', '2', *tiny()]) == 0
+    assert league.main([*call, '--pictures', '2']) == 0
     assert [command[1] for command in Forked.commands] == ['train', 'test', 'test', '-m']
     assert '--resume' in Forked.commands[0]
     log = (nano / 'train.log').read_text()
     assert re.findall(r'Iter\(train\) \[ *(\d+)/', log) == ['1', '2']
-    assert 'resumed epoch: 0, iter: 1' in log
+    assert 'resumed epoch: 0, iter: 1' in log and log.count('\n$ ') == 1 and log[:2] == '$ '
 
     found = json.loads(results.read_text())
     rows = {row['config']: row for row in found['runs']}
-    assert set(rows) == {NANO, B0} and all(row['complete'] for row in rows.values())
+    assert set(rows) == {NANO, OWN} and all(row['complete'] for row in rows.values())
     for row in rows.values():
         assert set(row['seconds']) == set(STAGES)
         for stage in ('whole', 'windows'):
@@ -171,11 +168,11 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
     cost = {key: row['measure']['operations'] for key, row in rows.items()}
     # Windows of 64x64 px, two to an image of 64x96 px, cost more; only ARTA's depend on the image.
     assert all(one['windows']['gmacs'] > one['whole']['gmacs'] > 0 for one in cost.values())
-    assert cost[B0]['whole']['gmacs_std'] == 0 < cost[NANO]['whole']['gmacs_std']
+    assert cost[OWN]['whole']['gmacs_std'] == 0 < cost[NANO]['whole']['gmacs_std']
     assert str(tmp_path) not in results.read_text() and found['machine']['device'] == 'cpu'
 
     table = (tmp_path / 'league.md').read_text()
-    assert '| arta-nano segformer |' in table and '| segformer mit-b0 |' in table
+    assert '| arta-nano segformer |' in table and '| my config |' in table
     assert table in page.read_text()
     with Image.open(tmp_path / 'league_pictures.png') as sheet:
         assert sheet.size[0] > 4 * 280
@@ -199,7 +196,7 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
 
     # A config that has changed is refused, and nothing is touched.
     capsys.readouterr()
-    assert league.main([*quick, 'train_cfg.max_iters=3']) == 2
+    assert league.main([*quick, '--cfg-options', 'train_cfg.max_iters=3']) == 2
     error = capsys.readouterr().err
     assert f'config {NANO} has changed since its runs in' in error and error.count('\n') == 1
     assert results.read_text() == before
@@ -222,6 +219,7 @@ def test_a_small_league(camvid, tmp_path, capsys, monkeypatch):
         ([B0, '--pictures', '-1'], '--pictures must be at least 0, found -1'),
         ([B0, '--time-steps', '-1'], '--time-steps must be at least 0, found -1'),
         ([B0, '--docs', 'no.md'], 'no.md'),
+        ([B0, '--common', 'no.py'], '--common no.py: there is no such file'),
         (['model.x=1', B0], 'the setting model.x=1 stands before any config'),
     ],
     ids=lambda value: ' '.join(value)[:40] if isinstance(value, list) else '',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,12 +89,14 @@ def read_entries(
     words: Sequence[str],
     options: Mapping[str, Any] | None = None,
     data: str | None = None,
+    common: Path | None = None,
 ) -> list[Entry]:
     """The configs of a command line, checked as far as that goes without building models.
 
     Args:
         words: configs by name or path, each followed by settings ``KEY=VALUE`` of its own.
-        options: settings of all configs.
+        options: settings of all configs; those of their own come last.
+        common: a file with settings of all configs, which come first: data, crops, lengths.
         data: the folder of the data set, in place of every ``data_root``.
 
     Raises:
@@ -101,8 +104,11 @@ def read_entries(
         ValueError: for anything else that does not fit.
     """
     entries: list[Entry] = []
+    shared = {} if common is None else _read_common(common)
     for model in read_models(words):
-        config = load_config(model.config, {**(options or {}), **model.options})
+        # One after the other: a file replaces what dotted names then change.
+        config = load_config(model.config, shared)
+        config.merge_from_dict({**copy.deepcopy(dict(options or {})), **model.options})
         name = Path(str(config.filename)).stem
         for part in (*LOADERS[:2], 'train_cfg', 'optim_wrapper'):
             if not config.get(part):
@@ -176,6 +182,16 @@ def test_set_of(config: Config) -> dict[str, Any]:
         for name in ('type', 'data_prefix', 'ann_file')
         if dataset.get(name)
     }
+
+
+def _read_common(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f'--common {path}: there is no such file')
+    try:
+        return Config.fromfile(path).to_dict()
+    except Exception as error:
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(f'--common {path} cannot be read: {reason}') from error
 
 
 def _key(name: str, settings: Mapping[str, Any]) -> str:

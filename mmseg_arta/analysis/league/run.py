@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -185,6 +186,8 @@ def _start(league: League, slot: Slot, run: Run, stage: str) -> Run | None:
     environment = league.place.environment()
     log: Path = store.log(run, stage)
     log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('a', encoding='utf-8') as out:
+        print(f'$ {shlex.join(command)}', file=out)
     slot.process = Process(command, log, environment, slot.core, league.kept_open)
     return None
 
