@@ -23,7 +23,16 @@ POSIX = pytest.mark.skipif(not hasattr(os, 'wait4'), reason='needs wait4')
 
 
 def entry(key):
-    return Entry(key, key, {}, Config(dict(train_cfg=dict(max_iters=4))), 'digest')
+    loader = dict(dataset=dict(type='CamVidDataset', pipeline=[]))
+    config = Config(
+        dict(
+            model=dict(data_preprocessor=dict(size=(64, 64))),
+            train_cfg=dict(max_iters=4),
+            train_dataloader=loader,
+            test_dataloader=loader,
+        )
+    )
+    return Entry(key, key, {}, config, 'digest')
 
 
 @pytest.fixture
