@@ -172,20 +172,19 @@ def run(args: argparse.Namespace) -> int:
             print(report.state(one, store))
         print(f'left: {left_in_words(league.left())}')
         return 0
-    if not args.report:
+    if args.report:
+        results = files.tables()
+        known = timing.subjects(results, store.folder)
+        times = timing.find_timing(known, store.folder, args.device, args.time_steps)
+        results = files.tables(times)
+    else:
         with locked(store.folder) as kept_open:
             league.kept_open = kept_open
             if args.retry:
                 retry(runs, store)
             play_and_tell(league, files)
-            times = time_all(league, args)
-        results = files.tables(times)
+            results = files.tables(time_all(files.tables(), league, args))
         print(f'\n{report.markdown(results)}')
-    else:
-        times = timing.find_timing(
-            timing.subjects(runs, store), store, args.device, args.time_steps
-        )
-        results = files.tables(times)
     files.pictures(results)
     failed = [one for one in runs if store.failure(one) is not None]
     return int(bool(failed or league.interrupted))
@@ -204,17 +203,18 @@ def play_and_tell(league: League, files: Files) -> None:
     play(league, ended)
 
 
-def time_all(league: League, args: argparse.Namespace) -> dict[str, Any]:
-    """Time per image of all models, unless it is known already."""
-    runs = timing.subjects(league.runs, league.store)
-    if not runs or not args.time_steps:
+def time_all(results: dict[str, Any], league: League, args: argparse.Namespace) -> dict[str, Any]:
+    """Time per image of all models of the results, unless it is known already."""
+    folder = league.store.folder
+    found = timing.subjects(results, folder)
+    if not found or not args.time_steps:
         return {}
-    known = timing.find_timing(runs, league.store, args.device, args.time_steps)
+    known = timing.find_timing(found, folder, args.device, args.time_steps)
     if known:
         return known
-    print(f'times {len(runs)} models in turn', flush=True)
+    print(f'times {len(found)} models in turn', flush=True)
     core = league.slots[0].core
-    return timing.time_models(runs, league.store, args.device, args.time_steps, core)
+    return timing.time_models(found, folder, args.device, args.time_steps, core)
 
 
 def in_short(where: dict[str, Any]) -> str:

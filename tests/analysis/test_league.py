@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_said(camvid, tmp_path):
         read_entries(['no-such'], data=data)
     with pytest.raises(ValueError, match='is named twice'):
         read_entries([B0, B0], data=data)
-    with pytest.raises(FileNotFoundError, match=r'train set is not there: no folder .*--data DIR'):
+    with pytest.raises(FileNotFoundError, match=r'train set is not there: nothing in .*--data DIR'):
         read_entries([B0], data=str(tmp_path))
     with pytest.raises(ValueError, match='a league has one test set'):
         other = 'test_dataloader.dataset.data_prefix.img_path=images/train'

@@ -277,18 +277,20 @@ def test_times_of_all_models_in_one_go(store, tmp_path, measured):
         (train / 'iter_4.pth').write_bytes(b'')
         (train / 'last_checkpoint').write_text('iter_4.pth')
         run.entry.config.dump(str(store.of(run) / 'whole.py'))
-    chosen = timing.subjects(runs, store)
-    assert chosen == [runs[0], runs[3]]  # the first complete one of each
-    assert timing.find_timing(chosen, store, 'cpu', 8) == {}
-    found = timing.time_models(chosen, store, 'cpu', 8)
+    results = collect(runs, store, {})
+    chosen = timing.subjects(results, store.folder)
+    # The first complete one of each.
+    assert [(found.key, found.seed) for found in chosen] == [('a_b_c', 0), ('d_e_f', 2)]
+    assert timing.find_timing(chosen, store.folder, 'cpu', 8) == {}
+    found = timing.time_models(chosen, store.folder, 'cpu', 8)
     ((protocol, labels, conditions, images, steps, warmup),) = measured
     assert (protocol, labels, images) == ('inference', ['a_b_c', 'd_e_f'], 'dataset:8')
     assert (steps, warmup, conditions.shape, conditions.mode) == (8, 4, (48, 64), 'whole')
     assert conditions.clock == 'processor'
-    assert timing.find_timing(chosen, store, 'cpu', 8) == found
+    assert timing.find_timing(chosen, store.folder, 'cpu', 8) == found
     # Others, or timed otherwise: that is another measurement.
-    assert timing.find_timing(chosen[:1], store, 'cpu', 8) == {}
-    assert timing.find_timing(chosen, store, 'cpu', 9) == {}
+    assert timing.find_timing(chosen[:1], store.folder, 'cpu', 8) == {}
+    assert timing.find_timing(chosen, store.folder, 'cpu', 9) == {}
     results = timing.add_timing(collect(runs, store, {}), found)
     first, second = summaries(results)
     assert first.timing['latency_ms'] == 7 and 'turns_ms' not in first.timing
@@ -298,5 +300,5 @@ def test_times_of_all_models_in_one_go(store, tmp_path, measured):
     # Results keep their times when runs are added.
     assert summaries(collect(runs, store, results))[0].timing == first.timing
     (store.of(runs[0]) / 'train' / 'iter_4.pth').unlink()
-    with pytest.raises(FileNotFoundError, match='the checkpoint of a_b_c, seed 0 is gone'):
-        timing.time_models(chosen, store, 'cpu', 8)
+    # Where its checkpoint is gone, another seed stands for it.
+    assert timing.subjects(results, store.folder)[0].seed == 1

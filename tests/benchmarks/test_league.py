@@ -211,7 +211,7 @@ def test_a_small_league(mine, tmp_path, capsys, monkeypatch):
         ([B0, '--seeds', 'one'], "--seeds takes integers from 0 to 4294967295, found 'one'"),
         ([B0, '--jobs', '0'], '--jobs must be at least 1, found 0'),
         ([B0, '--data', 'nowhere'], '--data nowhere: there is no such folder'),
-        ([B0], 'the train set is not there: no folder'),
+        ([B0], 'the train set is not there: nothing in'),
         ([B0, '--device', 'tpu'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'tpu'"),
         ([B0, '--results', 'x.txt'], '--results x.txt: expected a name that ends in .json'),
         ([B0, '--results', 'no/x.json'], '--results no/x.json: the folder'),

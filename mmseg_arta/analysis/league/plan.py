@@ -248,9 +248,9 @@ def _check_images(entry: Entry) -> None:
             root = Path(dataset.get('data_root') or '')
             for prefix in (dataset.get('data_prefix') or {}).values():
                 folder = root / (prefix or '')
-                if not folder.is_dir():
+                if not folder.is_dir() or not any(folder.iterdir()):
                     raise FileNotFoundError(
-                        f'config {entry.name}: the {what} set is not there: no folder {folder} '
+                        f'config {entry.name}: the {what} set is not there: nothing in {folder} '
                         '(--data DIR names the folder of the data set)'
                     )
 

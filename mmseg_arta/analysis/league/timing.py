@@ -6,7 +6,8 @@ import json
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,34 +18,49 @@ from ..benchmark.subjects import Conditions, Model
 from ..flops.load import load_config
 from ..flops.samples import validation_set
 from ..visualization import sample_of
-from .plan import Run
 from .processes import on_core
-from .records import STAGES, Store
 from .stages import checkpoint_of
 
 WARMUP = 4
 
 
-def subjects(runs: Sequence[Run], store: Store) -> list[Run]:
-    """Of every config the first run that is complete."""
-    found: dict[str, Run] = {}
-    for run in runs:
-        if store.failure(run) is None and len(store.every(run)) == len(STAGES):
-            found.setdefault(run.entry.key, run)
+class Timed(NamedTuple):
+    """A run that stands for its config: key and digest of that, its seed and its folder."""
+
+    key: str
+    digest: str
+    seed: int
+    folder: Path
+
+
+def subjects(results: Mapping[str, Any], folder: Path) -> list[Timed]:
+    """Of every config in the results the first complete run whose checkpoint is here.
+
+    Args:
+        results: see :func:`~.results.collect`.
+        folder: of the league.
+    """
+    found: dict[str, Timed] = {}
+    for row in results.get('runs', ()):
+        place = folder / row['config'] / f'seed{row["seed"]}'
+        there = checkpoint_of(place / 'train') is not None and (place / 'whole.py').is_file()
+        if row['complete'] and there:
+            digest = results['configs'][row['config']]['digest']
+            found.setdefault(row['config'], Timed(row['config'], digest, row['seed'], place))
     return list(found.values())
 
 
-def find_timing(runs: Sequence[Run], store: Store, device: str, steps: int) -> dict[str, Any]:
+def find_timing(subjects: Sequence[Timed], folder: Path, device: str, steps: int) -> dict[str, Any]:
     """What was measured of exactly these runs in this way; nothing if that was not."""
     try:
-        found = json.loads((store.folder / 'timing.json').read_text(encoding='utf-8'))
+        found = json.loads((folder / 'timing.json').read_text(encoding='utf-8'))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if found.get('of') == _fingerprint(runs, device, steps) else {}
+    return found if found.get('of') == _fingerprint(subjects, device, steps) else {}
 
 
 def time_models(
-    runs: Sequence[Run], store: Store, device: str, steps: int, core: int | None = None
+    subjects: Sequence[Timed], folder: Path, device: str, steps: int, core: int | None = None
 ) -> dict[str, Any]:
     """Milliseconds per image, by config; kept in the league's folder.
 
@@ -52,8 +68,8 @@ def time_models(
     one thread.
 
     Args:
-        runs: see :func:`subjects`.
-        store: where they lie.
+        subjects: see :func:`subjects`.
+        folder: of the league.
         device: of PyTorch.
         steps: images per model.
         core: that is used; None for any.
@@ -61,14 +77,15 @@ def time_models(
     Raises:
         OSError, ValueError: if something of a run is missing.
     """
-    models = []
-    for run in runs:
-        folder = store.of(run)
-        checkpoint = checkpoint_of(folder / 'train')
-        if checkpoint is None:
-            raise FileNotFoundError(f'the checkpoint of {run.name} is gone from {folder}')
-        config = str(folder / 'whole.py')
-        models.append(Model(config, {}, str(checkpoint), label=run.entry.key))
+    models = [
+        Model(
+            str(one.folder / 'whole.py'),
+            {},
+            str(checkpoint_of(one.folder / 'train')),
+            label=one.key,
+        )
+        for one in subjects
+    ]
     data = validation_set(load_config(models[0].config), 'test_dataloader')
     height, width = sample_of(data, 0)['inputs'].shape[-2:]
     with _one_thread(device), on_core(core):
@@ -82,12 +99,12 @@ def time_models(
         for row in found.rows
     }
     result = dict(
-        of=_fingerprint(runs, device, steps),
+        of=_fingerprint(subjects, device, steps),
         conditions=describe(found),
         remarks=list(found.remarks),
         rows=rows,
     )
-    write_json(store.folder / 'timing.json', result)
+    write_json(folder / 'timing.json', result)
     return result
 
 
@@ -122,6 +139,7 @@ def _one_thread(device: str) -> Generator[None]:
             os.environ['OMP_NUM_THREADS'] = before
 
 
-def _fingerprint(runs: Sequence[Run], device: str, steps: int) -> dict[str, Any]:
-    subjects = {run.entry.key: [run.entry.digest, run.seed] for run in runs}
-    return dict(runs=subjects, device=device, steps=steps)
+def _fingerprint(subjects: Sequence[Timed], device: str, steps: int) -> dict[str, Any]:
+    return dict(
+        runs={one.key: [one.digest, one.seed] for one in subjects}, device=device, steps=steps
+    )
