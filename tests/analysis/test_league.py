@@ -344,6 +344,9 @@ def test_boundaries_of_perfect_predictions(tmp_path):
     shifted = np.roll(truth, 1, axis=1)
     found = measure.boundary_figures(iter([(shifted, truth)]), ('left', 'right', 'none'))
     assert found['bands']['2'] < found['bands']['4'] < found['bands']['8'] < 100
+    # Without any boundary nothing is known near it.
+    found = measure.boundary_figures(iter([(0 * truth, 0 * truth)]), ('left', 'right'))
+    assert found['bands']['2'] is None and found['mIoU'] == 100
 
 
 def test_predictions_are_read_as_they_were_written(tmp_path):

@@ -62,14 +62,16 @@ def boundary_figures(pairs: Iterator[tuple[np.ndarray, np.ndarray]], classes: Se
     table = quality.table()
     means = table.means()
     return dict(
-        mIoU=means['IoU'],
-        bands={str(width): means[f'IoU within {width} px'] for width in WIDTHS},
-        boundary_iou=means['boundary IoU'],
-        classes={
-            name: None if math.isnan(value) else float(value)
-            for name, value in zip(classes, table.whole, strict=True)
-        },
+        mIoU=_known(means['IoU']),
+        bands={str(width): _known(means[f'IoU within {width} px']) for width in WIDTHS},
+        boundary_iou=_known(means['boundary IoU']),
+        classes={name: _known(value) for name, value in zip(classes, table.whole, strict=True)},
     )
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
 
 
 def count_figures(found: SampleStatistics) -> dict[str, Any]:
