@@ -21,7 +21,7 @@ from mmseg_arta.datasets.toy import write_toy_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/arta/arta-nano_mask2former_1xb4-2k_camvid-256x256.py'
-LENGTH = 6
+LENGTH = 4
 
 
 @pytest.fixture(scope='module')
