@@ -1,5 +1,5 @@
-# Stock BiSeNetV2, a convolutional network, from random initialisation: what the small models here
-# are compared with.
+# Stock BiSeNetV2, a convolutional network, with narrower heads, from random initialisation: what
+# the small models here are compared with.
 _base_ = [
     '../_base_/models/bisenetv2.py',
     '../_base_/datasets/camvid_256x256.py',

@@ -159,6 +159,8 @@ def test_what_does_not_fit_is_said(camvid, tmp_path):
     with pytest.raises(ValueError, match='a league has one test set'):
         other = 'test_dataloader.dataset.data_prefix.img_path=images/train'
         read_entries([B0, NANO, other], data=data)
+    with pytest.raises(ValueError, match='a league has one test set'):
+        read_entries([B0, NANO, 'test_dataloader.dataset.indices=[1]'], data=data)
     twin = tmp_path / f'{B0}.py'
     twin.write_text(f"_base_ = [__import__('mmseg_arta').config_path('{B0}')]\nrandom = 1\n")
     with pytest.raises(ValueError, match=f'two configs have the name {B0}'):

@@ -26,6 +26,20 @@ REGISTERED = torch.ops.mmseg_arta
 HUGE = 1 << 62
 
 
+@pytest.mark.parametrize(
+    ('given', 'found', 'expected'),
+    [
+        (1.0, [1.0, float('nan')], True),
+        (1.0, [1e31, float('nan')], False),  # an overflow gives a reason
+        (float('inf'), [1.0, float('nan')], False),
+        (1.0, [1.0, 2.0], False),
+        (1.0, [1, torch.iinfo(torch.int64).max], True),
+    ],
+)
+def test_memory_that_nobody_has_written_is_found(given, found, expected):
+    assert fuzz._unwritten(dict(x=torch.tensor([given])), torch.tensor(found)) is expected
+
+
 def test_a_sample_of_lies():
     count = 60 * len(fuzz.OPS)
     done, report = fuzz.run_all(count)

@@ -175,13 +175,10 @@ def crop_of(config: Config) -> tuple[int, int]:
 
 
 def test_set_of(config: Config) -> dict[str, Any]:
-    """What tells a test set from another one: its class, folders, and list of images."""
-    dataset = config.test_dataloader.dataset
-    return {
-        name: dataset[name] if isinstance(dataset[name], str) else dict(dataset[name])
-        for name in ('type', 'data_prefix', 'ann_file')
-        if dataset.get(name)
-    }
+    """What tells a test set from another one: its class, folders, and which images of them."""
+    dataset = config.test_dataloader.dataset.to_dict()
+    names = ('type', 'data_prefix', 'ann_file', 'indices')
+    return {name: dataset[name] for name in names if dataset.get(name)}
 
 
 def _read_common(path: Path) -> dict[str, Any]:
