@@ -97,6 +97,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--device', default='cpu', help="'cpu' (default), 'cuda' or 'cuda:N'")
     add('--dtype', choices=DTYPES, default='fp32', help='number type (default: fp32)')
     add('--compile', action='store_true', help='by torch.compile')
+    add('--cuda-graph', action='store_true', help='predictions by CUDA graphs; inference alone')
     add('--mode', choices=MODES, default='whole', help='of inference (default: whole)')
     add(
         '--images',
@@ -151,6 +152,8 @@ def check(args: argparse.Namespace) -> None:
     if args.plot and args.plot.suffix.lower() not in plotting.SUFFIXES:
         known = ', '.join(plotting.SUFFIXES)
         raise ValueError(f'--plot {args.plot}: expected a name that ends in one of {known}')
+    if args.cuda_graph and 'train' in args.protocols:
+        raise ValueError('--cuda-graph is of inference, not of --protocol train')
     for name, least in (('steps', 1), ('warmup', 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -163,7 +166,16 @@ def run(args: argparse.Namespace) -> list[Result]:
     first = DEFAULTS[args.protocols[0]]
     shape = tuple(args.shape or first.shape)
     conditions = [
-        Conditions(shape, size, args.device, args.dtype, args.compile, args.mode, args.clock)
+        Conditions(
+            shape,
+            size,
+            args.device,
+            args.dtype,
+            args.compile,
+            args.mode,
+            args.clock,
+            args.cuda_graph,
+        )
         for size in args.batch_size or (1,)
     ]
     models = read_models(

@@ -29,6 +29,9 @@ SMALL = (
 TRAINED = (
     'arta-nano_mask2former_1xb4-2k_camvid-256x256',
     'segformer_mit-b0_1xb4-2k_camvid-256x256',
+    'arta-tiny-scratch_mask2former_1xb4-2k_camvid-256x256',
+    'lrformer-t-scratch_lrhead_1xb4-2k_camvid-256x256',
+    'aff-mini-scratch_mask2former_1xb4-2k_camvid-256x256',
 )
 
 
@@ -149,14 +152,15 @@ def _models(settings: Settings) -> Stage:
     common = ('--protocol', 'inference', '--shape', *shape, '--batch-size', 2)
     common = (*common, '--steps', steps, '--warmup', warmup)
     # Eager first: it needs no compiler, and the papers' figures are in float32.
-    ways = [('fp32', ''), ('bf16', ''), ('tf32', ''), ('bf16', '--compile'), ('fp32', '--compile')]
+    eager, graph, compiled = [], ['--cuda-graph'], ['--compile']
+    ways = [('fp32', eager), ('bf16', eager), ('bf16', graph), ('tf32', eager), ('fp32', graph)]
+    ways += [('bf16', compiled), ('fp32', compiled)]
     jobs = []
-    for dtype, compiled in ways[: 1 if settings.tiny else None]:
-        name = f'models-{dtype}{"-compiled" if compiled else ""}'
-        extra = [compiled] if compiled else []
-        limit = 240 if compiled else 100
-        jobs.append(_benchmark(settings, name, limit, dtype, *common, *extra))
-    return Stage('models', 'whole models side by side, batch 2 (ARTA table 4)', 420, tuple(jobs))
+    for dtype, way in ways[: 1 if settings.tiny else None]:
+        name = '-'.join(['models', dtype, *(option.strip('-') for option in way)])
+        limit = 240 if way is compiled else 100
+        jobs.append(_benchmark(settings, name, limit, dtype, *common, *way))
+    return Stage('models', 'whole models side by side, batch 2 (ARTA table 4)', 480, tuple(jobs))
 
 
 def _ops(settings: Settings) -> Stage:

@@ -223,6 +223,29 @@ def test_number_types(noise):
     assert seen == [torch.bfloat16]
 
 
+def test_cuda_graphs(noise, monkeypatch):
+    for options, message in (
+        ({}, '--cuda-graph needs a CUDA device, found --device cpu'),
+        (dict(device='cuda', compile=True), 'give it or --compile, not both'),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
+            patch.setattr('mmseg_arta.analysis.benchmark.subjects.check_device', lambda name: name)
+            Conditions(SHAPE, cuda_graph=True, **options)
+    conditions = Conditions(SHAPE, 1)
+    assert Runner(Model(B0, label='b0'), conditions, noise).without_graph() == []
+    # As on a GPU, where this image's shape cannot be captured.
+    object.__setattr__(conditions, 'cuda_graph', True)
+    runner = Runner(Model(B0, label='b0'), conditions, noise)
+    runner.infer(0, 2)
+    assert runner.without_graph() == ['images are on cpu, not on a CUDA device']
+    monkeypatch.setattr(
+        'mmseg_arta.engine.cuda_graph.capture_on_cuda', lambda function, images: function
+    )
+    runner = Runner(Model(B0, label='b0'), conditions, noise)
+    runner.infer(0, 2)
+    assert runner.without_graph() == [] and len(runner._graphs.graphs) == 1
+
+
 GREEDY = """
 import os
 import torch

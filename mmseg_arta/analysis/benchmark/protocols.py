@@ -79,6 +79,7 @@ def inference(
         for label, peak in crew.each('peak').items():
             peaks[label] = peak
             timings[label] = Timing(conditions.batch_size, _seconds(turns[label]))
+        eager = crew.each('without_graph')
     figures = {
         label: dict(
             images_per_second=timing.images_per_second,
@@ -94,6 +95,9 @@ def inference(
     _compare(figures, models, 'memory_bytes', 'memory_ratio')
     rows = _rows(crew, figures)
     remarks = [*_trust(timings, models), *_base(crew), *_random_weights(crew)]
+    remarks += [
+        f'{label}: no CUDA graph, {why}.' for label, found in eager.items() for why in found
+    ]
     return Result('inference', conditions, steps, warmup, pictures.source, rows, remarks)
 
 

@@ -70,6 +70,8 @@ def describe(result: Result) -> str:
     parts = ['{}x{} px'.format(*conditions.shape), result.source, conditions.dtype]
     if conditions.compile:
         parts.append('compiled')
+    if conditions.cuda_graph:
+        parts.append('CUDA graphs')
     if conditions.mode != 'whole':
         parts.append(f'inference mode {conditions.mode}')
     if result.protocol != 'flops':

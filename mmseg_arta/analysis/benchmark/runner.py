@@ -16,6 +16,7 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
+from ...engine.cuda_graph import GraphedInference
 from ...models.backbones.pretrained import drop_pretrained
 from ...models.token_reduction.merging import ThresholdMerging
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
@@ -72,6 +73,9 @@ class Runner:
         self._context = ExitStack()
         self._context.enter_context(forced_allocation(self._model, model.allocation))
         self._context.enter_context(inference_mode(self._model, conditions.mode))
+        self._graphs: GraphedInference | None = None
+        if conditions.cuda_graph:
+            self._graphs = self._context.enter_context(GraphedInference(self._model))
         self._compiled: Any = self._model
         if conditions.compile:
             self._compiled = torch.compile(self._model)
@@ -103,6 +107,10 @@ class Runner:
         """Predictions for the batches ``first`` and following, preprocessing left out."""
         self._model.eval()
         return self._timed(self._predict, first, steps)
+
+    def without_graph(self) -> list[str]:
+        """Why predictions that were to be by CUDA graphs were not; empty where they were."""
+        return [] if self._graphs is None else sorted(set(self._graphs.reasons.values()))
 
     def train(self, first: int, steps: int) -> list[Step]:
         """Training steps: forward, backward and optimiser, each with its peak of memory."""

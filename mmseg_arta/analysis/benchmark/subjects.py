@@ -59,6 +59,8 @@ class Conditions:
         compile: by ``torch.compile``.
         mode: of inference, 'whole', 'slide' or 'config'.
         clock: 'wall', or 'processor' for the time that the process itself computed.
+        cuda_graph: predictions by CUDA graphs, see
+            :class:`~mmseg_arta.engine.cuda_graph.GraphedInference`.
     """
 
     shape: tuple[int, int]
@@ -68,6 +70,7 @@ class Conditions:
     compile: bool = False
     mode: str = 'whole'
     clock: str = 'wall'
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if len(self.shape) != 2 or min(self.shape) < 1:
@@ -77,6 +80,10 @@ class Conditions:
         kind = torch.device(check_device(self.device)).type
         if self.dtype == 'tf32' and kind != 'cuda':
             raise ValueError(f'--dtype tf32 needs a CUDA device, found --device {self.device}')
+        if self.cuda_graph and kind != 'cuda':
+            raise ValueError(f'--cuda-graph needs a CUDA device, found --device {self.device}')
+        if self.cuda_graph and self.compile:
+            raise ValueError('--cuda-graph is of eager mode: give it or --compile, not both')
         if self.clock == 'processor' and (kind == 'cuda' or torch.get_num_threads() > 1):
             raise ValueError(
                 '--clock processor needs a CPU and one thread (OMP_NUM_THREADS=1), found '
