@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..ops.backend import only_ops_with_kernels_for
 from ..structures.contents import unchecked
 from .flops.components import ComponentMap
 from .flops.counter import noting
@@ -151,6 +152,7 @@ class LaunchCounter(TorchDispatchMode):
         self._context.enter_context(noting(self._model, self._calls))
         # These checks are made where reading costs nothing.
         self._context.enter_context(unchecked())
+        self._context.enter_context(only_ops_with_kernels_for('cuda'))
         self._context.enter_context(_Reads(lambda: self._wait('read')))
         super().__enter__()
         return self

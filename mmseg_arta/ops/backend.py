@@ -9,8 +9,10 @@ the definition does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -160,6 +162,21 @@ def chosen_backend(op: str, tensor: Tensor, unsupported: tuple[tuple[str, str], 
         RuntimeError: if ``MMSEG_ARTA_OPS`` forces a back end that cannot be used here.
     """
     return _chosen(op, tensor.device.type, tensor.dtype, unsupported)
+
+
+@contextmanager
+def only_ops_with_kernels_for(device: str) -> Generator[None]:
+    """Within this context ops that have no back end for a type of device run on the reference.
+
+    That is how they run there, so it can be studied where there is no such device.
+    """
+    without = {op: () for op, backends in OPS.items() if device not in map(device_of, backends)}
+    try:
+        with patch.dict(OPS, without):
+            _remembered.cache_clear()
+            yield
+    finally:
+        _remembered.cache_clear()
 
 
 def number_types(backend: str, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype]:

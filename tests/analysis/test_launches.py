@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmseg_arta.analysis.launches import CARDS, LAUNCH, LaunchCounter, Launches
+from mmseg_arta.ops import class_scores
+from mmseg_arta.ops.backend import chosen_backend
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +47,16 @@ def test_modules_are_parts_and_views_are_no_kernels() -> None:
     assert first.bytes == 4 * (4 + 5 * 3 + 3 * 4 + 5 * 4)
     assert counter.names['addmm'] == 2 and counter.names['relu'] == 1
     assert counter.total.synced == 0
+
+
+def test_ops_without_a_kernel_for_gpus_are_counted_as_they_run_there() -> None:
+    probs, logits = torch.rand(1, 3, 2), torch.rand(1, 3, 16, 16)
+    before = chosen_backend('class_scores', probs)
+    counter = LaunchCounter(Model())
+    with torch.no_grad(), counter:
+        class_scores(probs, logits, 4, (64, 64))
+    assert 'mask_probabilities' not in counter.names and counter.total.launched < 10
+    assert chosen_backend('class_scores', probs) == before
 
 
 ROWS = torch.arange(6).view(2, 3)

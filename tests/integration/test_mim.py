@@ -109,11 +109,13 @@ def test_train_resume_and_test(camvid, tmp_path):
     )
     assert 'mIoU' in tested and list(tmp_path.glob('test/token_pictures/test/*.png'))
 
-    slide = mim(
+    # In windows, each of them in several sizes and flipped.
+    augmented = mim(
         'test',
         'mmsegmentation',
         config,
         *checkpoint,
+        '--tta',
         *overrides(
             camvid,
             **small,
@@ -125,29 +127,18 @@ def test_train_resume_and_test(camvid, tmp_path):
         ),
         cwd=tmp_path,
     )
-    assert 'mIoU' in slide and 'boundary_covered' in slide
-
-    augmented = mim(
-        'test',
-        'mmsegmentation',
-        config,
-        *checkpoint,
-        '--tta',
-        *overrides(camvid, **small),
-        cwd=tmp_path,
-    )
     assert 'mIoU' in augmented
 
 
 @pytest.mark.parametrize(
-    'config, layout, crop',
+    'config, layout',
     [
-        ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k', 5),
-        ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k', 5),
-        ('arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024', 'cityscapes', 5),
+        ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k'),
+        ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k'),
+        ('arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024', 'cityscapes'),
     ],
 )
-def test_tiny_with_stock_heads(config, layout, crop, tmp_path):
+def test_tiny_with_stock_heads(config, layout, tmp_path):
     data = tmp_path / 'data'
     write_toy_dataset(str(data), layout, train=2, val=1, size=(64, 96), seed=0)
     path = str(ROOT / f'configs/arta/{config}.py')
@@ -156,7 +147,7 @@ def test_tiny_with_stock_heads(config, layout, crop, tmp_path):
         'train_cfg.val_interval': 2,
         'default_hooks.checkpoint.interval': 2,
         'model.data_preprocessor.size': '(64,64)',
-        f'train_dataloader.dataset.pipeline.{crop}.crop_size': '(64,64)',
+        'train_dataloader.dataset.pipeline.5.crop_size': '(64,64)',
         'val_dataloader.dataset.pipeline.1.scale': '(96,64)',
         'test_dataloader.dataset.pipeline.1.scale': '(96,64)',
     }
@@ -175,6 +166,8 @@ def test_tiny_with_stock_heads(config, layout, crop, tmp_path):
         cwd=tmp_path,
     )
     assert iterations(output) == [1, 2] and 'mIoU' in output
+    if layout != 'cityscapes':
+        return  # tested after training just now; another process is for windows
     output = mim(
         'test',
         'mmsegmentation',
