@@ -76,8 +76,8 @@ sanitize: install ## Fuzz the C++ kernels, built with sanitizers (COUNT=100000 c
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		"$(PY)" tests/ops/run_fuzz.py --library $(SANITIZED) --count $(COUNT) --seconds $(SECONDS)
 
-reliability: install ## Try to break the package, write what happened to build/reliability.md
-	"$(PY)" tests/reliability.py --out build/reliability.md
+reliability: install ## Try to break the package, write what happened to docs/reliability.md
+	"$(PY)" tests/reliability.py --out docs/reliability.md
 
 sweep: install ## Run every config on toy data (ARGS='--configs "arta/*"'; --list shows what)
 	"$(PY)" tools/sweep.py $(ARGS)

@@ -35,3 +35,11 @@ def test_words_are_short_and_without_folders(tmp_path: Path) -> None:
     words = [f'ValueError: {tmp_path}/some.pth: is no checkpoint', 'TypeError: no', 'TypeError: no']
     words += ['ValueError: something that is much longer than the first of them, really']
     assert chosen(words) == ['TypeError: no', 'ValueError: some.pth: is no checkpoint']
+
+
+def test_the_page_has_all_rows_and_no_failure() -> None:
+    text = (ROOT / 'docs/reliability.md').read_text(encoding='utf-8')
+    cells = [(row.tried, row.tried.replace('|', r'\|')) for row in rows()]
+    missing = [tried for tried, cell in cells if f'| {cell} |' not in text]
+    assert not missing, 'make reliability writes the page anew'
+    assert '**failed**' not in text
