@@ -28,10 +28,10 @@ from mmengine.logging import MMLogger
 from benchmarks.measure import machine, table
 from mmseg_arta.analysis.benchmark.pictures import PictureStore, store_pictures
 from mmseg_arta.analysis.benchmark.timing import Timing, disagreement, speed_ratio
-from mmseg_arta.analysis.flops.load import build_model, load_config
-from mmseg_arta.engine.export import ImageToScores, fix_allocation, load_exported
+from mmseg_arta.analysis.exportable import exportable
+from mmseg_arta.analysis.flops.load import load_config
+from mmseg_arta.engine.export import load_exported
 from mmseg_arta.files import check_writable, write_json
-from mmseg_arta.models.backbones.pretrained import drop_pretrained
 
 Labels = Callable[[np.ndarray], np.ndarray]
 
@@ -56,26 +56,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def segmentor(args: argparse.Namespace, shape: tuple[int, int]) -> ImageToScores:
-    """The model as tools/export.py makes it."""
-    config = load_config(args.config, args.cfg_options)
-    torch.manual_seed(0)
-    model = build_model(config, args.checkpoint)
-    if args.checkpoint is None:
-        drop_pretrained(model)
-        model.init_weights()
-    fix_allocation(model, args.allocation)
-    preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    loads_bgr = not preprocessor.get('rgb_to_bgr', False)
-    return ImageToScores(model, shape, loads_bgr=loads_bgr).eval()
-
-
-def of_scores(predict: Callable[[np.ndarray], Any], threshold: float) -> Labels:
-    """Labels ``(H, W)`` by a function that gives scores."""
+def of_scores(predict: Callable[[np.ndarray], Any], threshold: float | None) -> Labels:
+    """Labels ``(H, W)`` by a function that gives scores; those of one channel have a threshold."""
 
     def labels(image: np.ndarray) -> np.ndarray:
         scores = np.asarray(predict(image))[0]
-        return scores[0] > threshold if len(scores) == 1 else scores.argmax(0)
+        return scores.argmax(0) if threshold is None else scores[0] > threshold
 
     return labels
 
@@ -103,8 +89,9 @@ def ways(args: argparse.Namespace) -> tuple[dict[str, Labels], tuple[int, int]]:
     if len(set(sizes.values())) > 1 or next(iter(sizes.values()))[:2] != (1, 3):
         raise ValueError(f'files must take one image of three channels and one size, found {sizes}')
     height, width = next(iter(sizes.values()))[2:]
-    module = segmentor(args, (height, width))
-    threshold = float(getattr(module.segmentor.decode_head, 'threshold', None) or 0.5)
+    config = load_config(args.config, args.cfg_options)
+    module = exportable(config, args.checkpoint, args.allocation, (height, width))
+    threshold = next(iter(loaded.values()))[1]['output']['threshold']
     found = {'eager': of_scores(of_module(module), threshold)}
     if args.compile:
         found['compiled'] = of_scores(of_module(torch.compile(module)), threshold)

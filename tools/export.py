@@ -18,18 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark.subjects import check_codebase
 from mmseg_arta.analysis.class_names import class_names
+from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.count import check_allocation
-from mmseg_arta.analysis.flops.load import build_model, load_config
-from mmseg_arta.engine.export import FORMATS, ImageToScores, export_segmentor, fix_allocation
+from mmseg_arta.analysis.flops.load import load_config
+from mmseg_arta.engine.export import FORMATS, export_segmentor
 from mmseg_arta.files import check_writable
-from mmseg_arta.models.backbones.pretrained import drop_pretrained
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,16 +77,7 @@ def run(args: argparse.Namespace) -> None:
     check_allocation(args.allocation)
     config = load_config(args.config, args.cfg_options)
     check_codebase(args.config, config)
-    torch.manual_seed(0)
-    model = build_model(config, args.checkpoint)
-    if args.checkpoint is None:
-        drop_pretrained(model)
-        model.init_weights()
-    fix_allocation(model, args.allocation)
-    preprocessor = config.model.get('data_preprocessor') or config.get('data_preprocessor') or {}
-    module = ImageToScores(
-        model, tuple(args.shape), loads_bgr=not preprocessor.get('rgb_to_bgr', False)
-    )
+    module = exportable(config, args.checkpoint, args.allocation, tuple(args.shape))
     classes, palette = class_names(config, args.checkpoint)
     done = export_segmentor(
         module,

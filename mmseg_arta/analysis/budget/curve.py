@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +16,7 @@ from torch import Tensor
 from ...models.allocation import AllocationPolicy
 from ...models.allocation.policies import BudgetAllocation
 from ...models.allocation.policies.base import Candidates
-from ..boundary_quality import BANDS
-from ..flops.count import allocating_modules
+from ..flops.count import allocating_modules, other_policies
 from ..tokens import Spread, analyze
 from ..visualization import sample_of
 
@@ -56,14 +54,10 @@ class ShareOfTokens(AllocationPolicy):
             raise ValueError(f'a share of the tokens must be above 0 and at most 1, found {share}')
         if choice not in CHOICES:
             raise ValueError(f'choice must be one of {", ".join(CHOICES)}, found {choice!r}')
-        self.share, self.choice, self.seed = share, choice, seed
+        self.share, self.choice = share, choice
         self.policy = BudgetAllocation(tokens=1, shape=shape)
         self.parts = (self.policy,)
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin the numbers of chance anew, so that every image meets the same again."""
-        self._generator = torch.Generator().manual_seed(self.seed)
+        self._generator = torch.Generator().manual_seed(seed)
 
     def host_counts(
         self, candidates: Candidates, round_index: int, training: bool
@@ -136,19 +130,25 @@ def measure(
     Raises:
         ValueError: if the model allocates no tokens, or there is no ground truth.
     """
-    if not allocating_modules(model):
+    modules = allocating_modules(model)
+    if not modules:
         raise ValueError(
             f'budgets need a model that allocates tokens by a policy (such as ARTA), found none in '
             f'{type(model).__name__}'
         )
-    policies: list[ShareOfTokens | None] = [None]
-    policies += [ShareOfTokens(share, choice) for choice in choices for share in shares]
-    points = []
-    for policy in policies:
-        with _allocating_by(model, policy):
-            points.append(_point(model, dataset, numbers, policy, timed, clock))
+    points: list[Point] = []
+
+    def add(policy: ShareOfTokens | None) -> None:
+        points.append(_point(model, dataset, numbers, policy, timed, clock))
         if tell is not None:
             tell(points[-1])
+
+    add(None)
+    for choice in choices:
+        for share in shares:
+            policy = ShareOfTokens(share, choice)
+            with other_policies(modules, lambda own, policy=policy: policy):
+                add(policy)
     return points
 
 
@@ -174,7 +174,7 @@ def _point(
         Spread.of(found.gmacs).mean,
         _milliseconds(model, dataset, numbers[:timed], clock),
         means['IoU'],
-        means[f'IoU within {BANDS[2]} px'],
+        means['IoU within 4 px'],
     )
 
 
@@ -192,18 +192,3 @@ def _milliseconds(
         found.append(1000 * (clock() - begin))
     later = sorted(found[1:])
     return later[len(later) // 2] if later else math.nan
-
-
-@contextmanager
-def _allocating_by(model: BaseModel, policy: ShareOfTokens | None) -> Generator[None]:
-    modules = allocating_modules(model)
-    before = [module.policy for module in modules]
-    try:
-        for module in modules if policy is not None else ():
-            assert policy is not None
-            policy.restart()
-            module.policy = policy
-        yield
-    finally:
-        for module, own in zip(modules, before, strict=True):
-            module.policy = own

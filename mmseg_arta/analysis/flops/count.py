@@ -269,14 +269,30 @@ def forced_allocation(model: nn.Module, allocation: str) -> Generator[None]:
             f'allocation {allocation!r} needs a model that allocates tokens by a policy (such as '
             f"ARTA), found none in {type(model).__name__}: use 'model'"
         )
+
+    def even(policy: AllocationPolicy) -> AllocationPolicy:
+        if allocation == 'caps':
+            return EvenAllocation(tuple(policy.caps or CAPS))
+        return EvenAllocation((1.0 if allocation == 'full' else float(allocation),))
+
+    with other_policies(modules, even):
+        yield
+
+
+@contextmanager
+def other_policies(
+    modules: Sequence[AllocatingModule], of: Callable[[AllocationPolicy], AllocationPolicy]
+) -> Generator[None]:
+    """Within this context modules allocate by other policies, afterwards by their own again.
+
+    Args:
+        modules: see :func:`allocating_modules`.
+        of: makes of a module's policy the other one.
+    """
     policies = [module.policy for module in modules]
     try:
         for module, policy in zip(modules, policies, strict=True):
-            if allocation == 'caps':
-                shares = tuple(policy.caps or CAPS)
-            else:
-                shares = (1.0 if allocation == 'full' else float(allocation),)
-            module.policy = EvenAllocation(shares)
+            module.policy = of(policy)
         yield
     finally:
         for module, policy in zip(modules, policies, strict=True):
