@@ -32,7 +32,7 @@ from mmseg_arta.analysis.league import plot, report, timing
 from mmseg_arta.analysis.league.pictures import draw_sheet
 from mmseg_arta.analysis.league.plan import Run, parse_seeds, read_entries, runs_in_order
 from mmseg_arta.analysis.league.processes import locked
-from mmseg_arta.analysis.league.records import Store
+from mmseg_arta.analysis.league.records import STAGES, Store
 from mmseg_arta.analysis.league.results import check_results, collect, read_results, versions
 from mmseg_arta.analysis.league.run import League, make_slots, play, retry
 from mmseg_arta.analysis.league.stages import Place
@@ -75,6 +75,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
     add('--pictures', type=int, default=6, metavar='N', help='images on the sheet; 0: no sheet (6)')
     add('--time-steps', type=int, default=32, metavar='N', help='timed images; 0: no times (32)')
+    add(
+        '--until',
+        choices=STAGES,
+        default=STAGES[-1],
+        help='last stage of a run: training, test of whole images, test in windows, or quality near '
+        'boundaries and operations (measure, so all)',
+    )
     add('--retry', action='store_true', help='do again what has failed')
     add('--list', action='store_true', help='say what is done and what is left, and stop')
     add('--report', action='store_true', help='write tables and pictures of what is there, alone')
@@ -161,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     entries = []
     if args.configs:
         entries = read_entries(args.configs, args.cfg_options, args.data, args.common)
-    store = Store(args.work_dir)
+    store = Store(args.work_dir, args.until)
     store.check(entries)
     runs = runs_in_order(entries, seeds)
     files = Files(args, store, runs)

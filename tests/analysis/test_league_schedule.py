@@ -15,6 +15,7 @@ from mmseg_arta.analysis.league import run, stages
 from mmseg_arta.analysis.league.plan import Entry, runs_in_order
 from mmseg_arta.analysis.league.processes import Process, locked, on_core
 from mmseg_arta.analysis.league.records import DONE, FAILED, STAGES, Record, Store
+from mmseg_arta.analysis.league.report import outcome, state
 from mmseg_arta.analysis.league.run import League, Slot, make_slots, play, retry
 from mmseg_arta.analysis.league.stages import Place
 from mmseg_arta.analysis.league.time_left import Clock, in_words
@@ -100,6 +101,22 @@ def test_runs_go_through_their_stages_once(fake, store):
     assert store.find(runs[0], 'train').machine == 'here'
     play(League(runs, store, Place()))
     assert len(done) == 8
+
+
+@POSIX
+def test_runs_end_early_and_go_on_later(fake, store):
+    done, _ = fake
+    runs = runs_in_order([entry('a')], [0])
+    early = Store(store.folder, until='whole')
+    play(League(runs, early, Place()))
+    assert done == [('a, seed 0', 'train'), ('a, seed 0', 'whole')]
+    assert early.complete(runs[0]) and not store.complete(runs[0])
+    assert outcome(runs[0], early).startswith('a, seed 0: mIoU 1.00; took')
+    assert 'interrupted' in outcome(runs[0], store) and 'measure left' in state(runs[0], store)
+    assert Clock.of(runs, early).left(runs, early, {}, 1) == 0
+    play(League(runs, store, Place()))
+    assert done[2:] == [('a, seed 0', 'windows'), ('a, seed 0', 'measure')]
+    assert outcome(runs[0], store).startswith('a, seed 0: mIoU 1.00, in windows 1.00; took')
 
 
 @POSIX

@@ -45,10 +45,20 @@ class Store:
 
     Args:
         folder: made when needed.
+        until: the last stage of a run.
+
+    Attributes:
+        stages: of a run, in order.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, until: str = STAGES[-1]) -> None:
         self.folder = folder.absolute()
+        self.stages = STAGES[: STAGES.index(until) + 1]
+
+    def complete(self, run: Run) -> bool:
+        """Whether all stages are done."""
+        found = [self.find(run, stage) for stage in self.stages]
+        return all(record is not None and record.result == DONE for record in found)
 
     def of(self, run: Run) -> Path:
         """The folder of a run."""
@@ -102,7 +112,7 @@ class Store:
 
     def next_stage(self, run: Run) -> str | None:
         """The first stage that is not done; None if all are, or one has failed."""
-        for stage in STAGES:
+        for stage in self.stages:
             record = self.find(run, stage)
             if record is None:
                 return stage

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...files import write_text
 from .plan import Run
-from .records import STAGES, Store
+from .records import Store
 from .results import Summary, labels_of, summaries
 from .time_left import in_words
 
@@ -151,10 +151,13 @@ def outcome(run: Run, store: Store) -> str:
     seconds = sum(record.seconds for record in records.values())
     if failure is not None:
         return f'{run.name}: failed in stage {failure.stage}: {failure.reason}'
-    if len(records) < len(STAGES):
+    if not store.complete(run):
         return f'{run.name}: interrupted; a later call goes on'
-    whole, windows = (records[mode].figures['mIoU'] for mode in ('whole', 'windows'))
-    return f'{run.name}: mIoU {whole:.2f}, in windows {windows:.2f}; took {in_words(seconds)}'
+    found = [('mIoU', 'whole'), ('in windows', 'windows')]
+    words = [
+        f'{word} {records[mode].figures["mIoU"]:.2f}' for word, mode in found if mode in records
+    ]
+    return f'{run.name}: {", ".join(words) or "trained"}; took {in_words(seconds)}'
 
 
 def state(run: Run, store: Store) -> str:
@@ -162,6 +165,6 @@ def state(run: Run, store: Store) -> str:
     records = store.every(run)
     words = [
         f'{stage} {records[stage].result}' if stage in records else f'{stage} left'
-        for stage in STAGES
+        for stage in store.stages
     ]
     return f'{run.name}: {", ".join(words)}'

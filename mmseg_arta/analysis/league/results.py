@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from .plan import Entry, Run
-from .records import STAGES, Store
+from .records import Store
 from .stages import MODES
 
 _LIBRARIES = ('torch', 'numpy', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmsegmentation')
@@ -67,7 +67,7 @@ def row_of(run: Run, store: Store) -> dict[str, Any] | None:
         return None
     failed = store.failure(run)
     row: dict[str, Any] = dict(config=run.entry.key, seed=run.seed)
-    row['complete'] = failed is None and len(records) == len(STAGES)
+    row['complete'] = store.complete(run)
     row['failure'] = failed and dict(stage=failed.stage, reason=failed.reason)
     row['machine'] = next(iter(records.values())).machine
     row['seconds'] = {stage: round(record.seconds, 1) for stage, record in records.items()}

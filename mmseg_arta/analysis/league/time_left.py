@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from .plan import Run
-from .records import DONE, STAGES, Store
+from .records import DONE, Store
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Clock:
         for run in runs:
             if store.failure(run) is not None:
                 continue
-            stages = [stage for stage in STAGES if store.find(run, stage) is None]
+            stages = [stage for stage in store.stages if store.find(run, stage) is None]
             expected = [self.expected(run, stage) for stage in stages]
             if None in expected:
                 return None
