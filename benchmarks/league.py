@@ -79,8 +79,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--until',
         choices=STAGES,
         default=STAGES[-1],
-        help='last stage of a run: training, test of whole images, test in windows, or quality near '
-        'boundaries and operations (measure, so all)',
+        help='last stage of a run: training, test of whole images, test in windows, or quality '
+        'near boundaries and operations (measure, so all)',
     )
     add('--retry', action='store_true', help='do again what has failed')
     add('--list', action='store_true', help='say what is done and what is left, and stop')
