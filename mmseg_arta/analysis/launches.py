@@ -6,7 +6,8 @@ number of launches decides, not the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import Any
@@ -103,6 +104,10 @@ _WAIT = frozenset(
         *('unique_dim', '_unique', '_unique2', 'unique_consecutive', 'argwhere'),
     }
 )
+# Tensors that a kernel on many tensors takes at most, by the lists that it walks along, and parts
+# of them, of so many values each.
+_TENSORS_A_KERNEL = (110, 64, 48, 36, 30)
+_PARTS_A_KERNEL, _PART = 320, 65536
 _INDEXING = frozenset({'index', 'index_put_', 'index_put', '_index_put_impl_'})
 # Methods that read a whole tensor on the host, and no operator says so on a CPU.
 _READS = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__})
@@ -135,6 +140,7 @@ class LaunchCounter(TorchDispatchMode):
         parts: counts by component.
         names: launches by name of the operator.
         waits: what made the host wait, ``'component: operator'``.
+        on_host: says of a tensor that it lies on the host, whatever the model's device.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -144,6 +150,7 @@ class LaunchCounter(TorchDispatchMode):
         self._calls: list[tuple[str, str]] = []
         self._context = ExitStack()
         self.phase = ''
+        self.on_host: Callable[[Tensor], bool] = lambda tensor: False
         self.parts: dict[str, Launches] = {}
         self.names: dict[str, int] = {}
         self.waits: dict[str, int] = {}
@@ -197,16 +204,30 @@ class LaunchCounter(TorchDispatchMode):
         if name == 'lift_fresh':
             # A tensor of host values: torch.tensor(), torch.as_tensor().
             count.copied += 1
-        if _waits(name, args, kwargs):
+        if _waits(name, args, kwargs) and not self.on_host(args[0]):
             self._wait(name)
         if name not in _NO_KERNEL and name != '_local_scalar_dense' and not _is_view(func):
-            count.launched += 1
+            kernels = _kernels(name, args)
+            count.launched += kernels
             count.macs += count_call(func._overloadpacket, args, kwargs, result).macs or 0
             leaves = tree_leaves((args, kwargs, result))
             tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             count.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-            self.names[name] = self.names.get(name, 0) + 1
+            self.names[name] = self.names.get(name, 0) + kernels
         return result
+
+
+def _kernels(name: str, args: Sequence[Any]) -> int:
+    """Kernels that an operator starts: optimisers take many tensors with each, but not all."""
+    if not name.startswith(('_foreach_', '_fused_')):
+        return 1
+    lists = [item for item in args if isinstance(item, (list, tuple)) and len(item)]
+    lists = [item for item in lists if isinstance(item[0], Tensor)]
+    if not lists:
+        return 1
+    tensors = math.ceil(len(lists[0]) / _TENSORS_A_KERNEL[min(len(lists), 5) - 1])
+    parts = sum(math.ceil(tensor.numel() / _PART) for tensor in lists[0])
+    return max(tensors, math.ceil(parts / _PARTS_A_KERNEL), 1)
 
 
 def _is_view(func: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -30,7 +31,9 @@ class NormFreeDecayConstructor(DefaultOptimWrapperConstructor):
     - ``embed_decay_mult``: weights of ``nn.Embedding``.
 
     A matching custom key that states ``decay_mult`` itself still wins. All else is as in
-    :class:`mmengine.optim.DefaultOptimWrapperConstructor`.
+    :class:`mmengine.optim.DefaultOptimWrapperConstructor`, but for its one group per parameter:
+    parameters with equal settings share a group, so that an optimiser steps them together. On a
+    GPU a step of its own for each is hundreds of times as many kernels.
     """
 
     def add_params(
@@ -40,15 +43,17 @@ class NormFreeDecayConstructor(DefaultOptimWrapperConstructor):
         prefix: str = '',
         is_dcn_module: int | float | None = None,
     ) -> None:
-        """Append one group per parameter of ``module`` itself, then of its children."""
+        """Append one group per setting that parameters of ``module`` and its children have."""
         begin = len(params)
         super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
         multiplier = self._decay_mult(module)
-        if multiplier is None or self.base_wd is None:
-            return
-        for group in params[begin:]:
-            if 'decay_mult' not in group:
-                group['weight_decay'] = self.base_wd * multiplier
+        if multiplier is not None and self.base_wd is not None:
+            for group in params[begin:]:
+                if 'decay_mult' not in group:
+                    group['weight_decay'] = self.base_wd * multiplier
+        if not prefix:
+            # Not before: what is above looks at single parameters.
+            params[begin:] = merged(params[begin:])
 
     def _decay_mult(self, module: nn.Module) -> float | None:
         if isinstance(module, NORMS):
@@ -56,6 +61,20 @@ class NormFreeDecayConstructor(DefaultOptimWrapperConstructor):
         if isinstance(module, nn.Embedding):
             return self.paramwise_cfg.get('embed_decay_mult')
         return None
+
+
+def merged(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups with equal settings as one, in the order in which they first come."""
+    found: list[dict[str, Any]] = []
+    for group in groups:
+        settings = {key: value for key, value in group.items() if key != 'params'}
+        for other in found:
+            if settings == {key: value for key, value in other.items() if key != 'params'}:
+                other['params'].extend(group['params'])
+                break
+        else:
+            found.append({**group, 'params': [*group['params']]})
+    return found
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -123,6 +123,32 @@ def test_backward_and_optimizer_are_booked_by_phase() -> None:
     assert {'backbone', 'decode_head'} < set(counter.parts)
 
 
+@pytest.mark.parametrize(
+    ('shapes', 'kernels'),
+    [([3] * 110, 1), ([3] * 111, 2), ([65536 * 320], 1), ([65536 * 320 + 1], 2)],
+    ids=['tensors', 'too many tensors', 'values', 'too many values'],
+)
+def test_one_kernel_takes_many_tensors_but_not_all(shapes, kernels) -> None:
+    tensors = [torch.zeros(shape, device='meta') for shape in shapes]
+    assert counted(lambda: torch._foreach_mul_(tensors, 2.0)).launched == kernels
+
+
+def test_two_lists_fill_a_kernel_sooner() -> None:
+    tensors, others = ([torch.zeros(3) for _ in range(65)] for _ in range(2))
+    assert counted(lambda: torch._foreach_add_(tensors, others)).launched == 2
+
+
+def test_numbers_of_steps_lie_on_the_host() -> None:
+    step = torch.tensor(3.0)
+    counter = LaunchCounter(Model())
+    counter.on_host = lambda tensor: tensor is step
+    with counter:
+        step.item()
+        assert counter.total.synced == 0
+        torch.tensor(3.0).item()
+    assert counter.total.synced == 1
+
+
 def test_estimates() -> None:
     found = Launches(launched=200, macs=10**9, bytes=10**6)
     assert found.seconds_to_launch() == pytest.approx(200 * LAUNCH)

@@ -102,7 +102,7 @@ def test_config_builds(path):
     skip_without_needs(path)
     model = build_whole(config.model.to_dict())
     if isinstance(model.backbone, ARTA):
-        assert model.with_auxiliary_head
+        assert model.with_auxiliary_head or config.model.backbone.get('straight_through')
     for name in ('train', 'val', 'test'):
         dataset = config[f'{name}_dataloader'].dataset
         kind = DATASETS.get(dataset.type)

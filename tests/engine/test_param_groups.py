@@ -90,6 +90,37 @@ def test_a_stated_decay_wins() -> None:
     assert found['decode_head.query.weight'][1] == pytest.approx(0.2)
 
 
+def test_parameters_with_equal_settings_share_a_group() -> None:
+    config = Config.fromfile(SCHEDULES / 'adamw_80k.py').optim_wrapper
+    model = Model()
+    optimizer = build_optim_wrapper(model, config).optimizer
+    # Backbone, allocators, the rest; with decay and without.
+    assert [len(group['params']) for group in optimizer.param_groups] == [2, 2, 2, 2, 2, 5]
+    held = [param for group in optimizer.param_groups for param in group['params']]
+    assert {id(param) for param in held} == {id(param) for param in model.parameters()}
+    assert len(held) == len(list(model.parameters()))
+    assert optimizer.param_groups[0]['params'][0] is model.backbone.proj.weight
+
+
+def test_groups_step_as_single_parameters_do() -> None:
+    config = Config.fromfile(SCHEDULES / 'adamw_80k.py').optim_wrapper
+    config.paramwise_cfg.pop('embed_decay_mult')
+    models = [Model(), Model()]
+    models[1].load_state_dict(models[0].state_dict())
+    # No norm has a learning rate of its own here, so both constructors mean the same.
+    config.paramwise_cfg.custom_keys = dict(neck=dict(lr_mult=0.1))
+    kinds = ('NormFreeDecayConstructor', 'DefaultOptimWrapperConstructor')
+    for model, kind in zip(models, kinds, strict=True):
+        optimizer = build_optim_wrapper(model, dict(config, constructor=kind)).optimizer
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            for param in model.parameters():
+                param.grad = torch.randn(param.shape, generator=generator)
+            optimizer.step()
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(('name', 'total'), [('adamw_80k.py', 80000), ('adamw_90k.py', 90000)])
 def test_learning_rate_is_warm_up_times_polynomial(name: str, total: int) -> None:
     config = Config.fromfile(SCHEDULES / name)

@@ -26,6 +26,7 @@ from tests.models.test_arta import Chequered
 STAGE1 = NANO | dict(refinement_depths=(1,))
 OPTIONS = [
     *(dict(coarse_block=kind) for kind in ('vit', 'cluster', 'convnextv2', 'swin')),
+    dict(coarse_position='none'),
     dict(mixed_block='msdeform'),
     dict(mixed_block='vit'),
     dict(arch=STAGE1),
@@ -75,6 +76,16 @@ def test_an_image_does_not_depend_on_its_batch(options):
     together, alone = model(images), model(images[:1])
     for one, many in zip(alone.levels, together.levels, strict=True):
         torch.testing.assert_close(one.feats, many.feats[: len(one)], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('position', ['sine', 'none'])
+def test_places_in_the_image_tell_only_if_asked(position):
+    model = build(coarse_position=position).eval()
+    # Every patch shows the same; those at the upper and left border see padding.
+    image = torch.randn(1, 3, 32, 32).repeat(1, 1, 4, 5)
+    inner = model.embed(image).feats.view(4, 5, -1)[1:, 1:].flatten(0, 1)
+    same = torch.allclose(inner, inner[:1], atol=1e-5)
+    assert same == (position == 'none')
 
 
 def test_stage_1_hands_out_the_finest_tokens_of_every_round():
@@ -165,6 +176,7 @@ def test_response_norm_beside_channels_without_response():
     'options, message',
     [
         (dict(coarse_block='msdeform'), "coarse_block must be .*found 'msdeform'"),
+        (dict(coarse_position='max'), "coarse_position must be .*found 'max'"),
         (dict(mixed_block='swin'), "mixed_block must be .*found 'swin'"),
         (
             dict(arch=NANO | dict(refinement_depths=(1, 1))),

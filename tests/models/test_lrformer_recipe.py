@@ -24,7 +24,9 @@ def test_parameter_groups():
         model = MODELS.build(config.model)
     config.optim_wrapper.optimizer.foreach = False
     groups = build_optim_wrapper(model, config.optim_wrapper).param_groups
-    found = {id(group['params'][0]): (group['lr'], group['weight_decay']) for group in groups}
+    found = {
+        id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']
+    }
     norms = {
         id(p)
         for module in model.modules()

@@ -3,6 +3,7 @@ _base_ = ['./iterations.py']
 # optimizer
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='NormFreeDecayConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(norm_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0, norm_type=2),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -146,6 +147,7 @@ class Runner:
             return counter
         self._label(samples, labels, tuple(inputs.shape[2:]), number)
         optimizer = self._optimizer = self._optimizer or _optimizer(self._model, self._config)
+        _many_at_once(optimizer)
         self._model.train()
         with counter:
             with self._autocast():
@@ -153,6 +155,7 @@ class Runner:
             counter.phase = 'backward'
             optimizer.backward(loss)
             counter.phase = 'optimizer'
+            counter.on_host = partial(_counts_steps, optimizer.optimizer)
             optimizer.step()
             optimizer.zero_grad()
         return counter
@@ -266,3 +269,15 @@ def _optimizer(model: nn.Module, config: Config) -> Any:
     for name in ('dtype', 'loss_scale', 'use_fsdp'):
         found.pop(name, None)
     return build_optim_wrapper(model, ConfigDict({**found, 'type': 'OptimWrapper'}))
+
+
+def _counts_steps(optimizer: torch.optim.Optimizer, tensor: Tensor) -> bool:
+    """Whether a tensor is a parameter's number of steps, which optimisers keep on the host."""
+    return any(state.get('step') is tensor for state in optimizer.state.values())
+
+
+def _many_at_once(optimizer: Any) -> None:
+    """Let an optimiser step many tensors at once, as it does on a GPU if nothing else is said."""
+    for group in optimizer.param_groups:
+        if group.get('foreach', False) is None and not group.get('fused'):
+            group['foreach'] = True

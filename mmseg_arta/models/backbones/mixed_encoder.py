@@ -83,6 +83,9 @@ class MixedResolutionEncoder(BaseModule):
         mixed_block: blocks of all other rounds: 'cluster'; 'msdeform', multi-scale deformable
             attention on points; or 'vit', global attention, whose cost grows with the square of
             the tokens: for small images only (ARTA table 5).
+        coarse_position: how the 32 px tokens start: with 'sine' positions relative to the image, as
+            in the papers, so that places shift where images are larger than training crops; or with
+            'none': padding in the convolutions then tells where the borders are.
         tie_order: what decides between tokens with equal sort keys in clustering: 'raster',
             their place, or 'published', the order and the float32 sort key of the published
             code. The latter is for parity with that code and its weights only: it is
@@ -119,6 +122,7 @@ class MixedResolutionEncoder(BaseModule):
         image_hidden: str = 'dim',
         coarse_block: str = 'vit',
         mixed_block: str = 'cluster',
+        coarse_position: str = 'sine',
         tie_order: str = 'raster',
         scored: bool = True,
         drop_path_rate: float = 0.3,
@@ -134,6 +138,7 @@ class MixedResolutionEncoder(BaseModule):
         check_choice(self, ('pixels', 'dim', 'deep'), image_hidden=image_hidden)
         check_choice(self, COARSE_ROUNDS, coarse_block=coarse_block)
         check_choice(self, MIXED_ROUNDS, mixed_block=mixed_block)
+        check_choice(self, ('sine', 'none'), coarse_position=coarse_position)
         check_choice(self, CLUSTERINGS, tie_order=tie_order)
         check_flag(self, straight_through=straight_through, scored=scored, with_cp=with_cp)
         check_flag(self, use_image=use_image, use_parent=use_parent)
@@ -150,7 +155,7 @@ class MixedResolutionEncoder(BaseModule):
                 'scored=False leaves no scores to select by: allocation must be RandomAllocation '
                 f'or FullAllocation, found {self.policy}'
             )
-        self.tie_order = tie_order
+        self.coarse_position, self.tie_order = coarse_position, tie_order
         if tie_order == 'published':
             self._check_published_order(mixed_block)
         dims = self.arch.dims
@@ -266,11 +271,13 @@ class MixedResolutionEncoder(BaseModule):
         return CLUSTERINGS[self.tie_order](canvas, *sizes)
 
     def embed(self, image: Tensor) -> TokenSet:
-        """32 px tokens of a canvas ``(B, in_channels, H, W)`` with positions (ARTA 3.2.1)."""
+        """32 px tokens of a canvas ``(B, in_channels, H, W)`` and their positions (ARTA 3.2.1)."""
         height, width = host_sizes(image)[2:]
         grid = (height // _COARSEST_PATCH, width // _COARSEST_PATCH)
         feats = self.patch_embed(image)
         tokens = TokenSet.from_map(to_maps(feats, grid), _COARSEST_PATCH)
+        if self.coarse_position == 'none':
+            return tokens
         # Normalised by the largest coordinate that a coarse token has on this canvas.
         position = sine_position(tokens.xy, feats.shape[2], tokens.xy.amax(0))
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
