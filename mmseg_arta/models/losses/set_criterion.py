@@ -223,53 +223,80 @@ class SetCriterion:
             masks = mask_logits[0].new_tensor(float(len(matches.image)))
             all_reduce(masks, 'mean')
             masks = masks.clamp(min=1)
-            pooled = None
+            wanted = None
             if size[0] * size[1] <= self.num_points:
-                pooled = self._pooled_targets(targets, matches, size)
-            losses: dict[str, Tensor] = {}
-            for number, (logits, maps) in enumerate(zip(class_logits, mask_logits, strict=True)):
-                query = matches.query[number]
-                parts = (
-                    self._class_loss(logits, matches, query),
-                    *self._mask_losses(maps[matches.image, query], targets, matches, pooled, masks),
-                )
-                prefix = '' if number == len(class_logits) - 1 else f'd{number}.'
-                for name, weight, part in zip(
-                    ('cls', 'mask', 'dice'), self.weights, parts, strict=True
-                ):
-                    losses[f'{prefix}loss_{name}'] = weight * part
-        return losses
+                wanted = self._pooled_targets(targets, matches, size)
+            queries = matches.query.unbind()
+            # All predictions at once from here on: many small kernels take longer to start than
+            # to run.
+            matched = torch.stack(
+                [
+                    maps[matches.image, query]
+                    for maps, query in zip(mask_logits, queries, strict=True)
+                ]
+            )
+            parts = (
+                self._class_losses(torch.stack(class_logits), matches),
+                *self._mask_losses(matched, targets, matches, wanted, masks),
+            )
+        weighted = {
+            f'loss_{name}': weight * part
+            for name, weight, part in zip(('cls', 'mask', 'dice'), self.weights, parts, strict=True)
+        }
+        prefixes = [*(f'd{number}.' for number in range(len(class_logits) - 1)), '']
+        return {
+            f'{prefix}{name}': losses[number]
+            for number, prefix in enumerate(prefixes)
+            for name, losses in weighted.items()
+        }
 
-    def _class_loss(self, logits: Tensor, matches: Matches, query: Tensor) -> Tensor:
-        wanted = logits.new_full(logits.shape[:2], self.num_classes, dtype=torch.int64)
-        wanted[matches.image, query] = matches.classes
+    def _class_losses(self, logits: Tensor, matches: Matches) -> Tensor:
+        """Weighted mean cross-entropy of every prediction, of ``logits (L, B, Q, classes + 1)``."""
+        count, batch, queries, _ = logits.shape
+        wanted = logits.new_full((count, batch, queries), self.num_classes, dtype=torch.int64)
+        place = matches.image * queries + matches.query
+        wanted.flatten(1).scatter_(1, place, matches.classes.expand(count, -1))
         weight = logits.new_ones(self.num_classes + 1)
         weight[-1] = self.no_object_weight
-        return F.cross_entropy(logits.transpose(1, 2), wanted, weight)
+        losses = F.cross_entropy(
+            logits.flatten(0, 2), wanted.flatten(), weight, reduction='none'
+        ).view(count, -1)
+        return losses.sum(1) / weight[wanted].flatten(1).sum(1)
 
     def _mask_losses(
         self,
         maps: Tensor,
         targets: ClassMasks,
         matches: Matches,
-        pooled: Tensor | None,
+        wanted: Tensor | None,
         masks: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and dice loss of matched ``maps (N, h, w)`` per mask (ranks' mean)."""
-        if not len(maps):
+        """Cross-entropy and dice loss per mask (ranks' mean) of every prediction.
+
+        Args:
+            maps: ``(L, N, h, w)`` matched mask logits.
+            targets, matches: what they are matched with.
+            wanted: ``(N, h * w)`` pooled targets; None where masks are sampled.
+            masks: number of masks.
+        """
+        count, number = maps.shape[:2]
+        if not number:
             # No mask in the batch: zeros that still belong to the graph, for distributed runs.
-            return maps.sum(), maps.sum()
-        if pooled is not None:
-            logits, wanted = maps.flatten(1), pooled
+            return maps.flatten(1).sum(1), maps.flatten(1).sum(1)
+        if wanted is not None:
+            logits = maps.flatten(2)
         else:
-            points = uncertain_points(maps, self.num_points, self.oversample, self.importance)
-            logits = sample_maps(maps[:, None], points)[:, 0]
-            wanted = targets.sample(matches.image, matches.classes[:, None], points)[:, 0]
-        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction='none').mean(1)
+            flat = maps.flatten(0, 1)
+            points = uncertain_points(flat, self.num_points, self.oversample, self.importance)
+            logits = sample_maps(flat[:, None], points).view(count, number, -1)
+            image, classes = (rows.repeat(count) for rows in (matches.image, matches.classes))
+            wanted = targets.sample(image, classes[:, None], points).view_as(logits)
+        wanted = wanted.expand_as(logits)
+        entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction='none').mean(2)
         share = logits.sigmoid()
-        overlap = 2 * (share * wanted).sum(1) + 1
-        dice = 1 - overlap / (share.sum(1) + wanted.sum(1) + 1)
-        return entropy.sum() / masks, dice.sum() / masks
+        overlap = 2 * (share * wanted).sum(2) + 1
+        dice = 1 - overlap / (share.sum(2) + wanted.sum(2) + 1)
+        return entropy.sum(1) / masks, dice.sum(1) / masks
 
     @staticmethod
     def _pooled_targets(targets: ClassMasks, matches: Matches, size: tuple[int, int]) -> Tensor:

@@ -128,11 +128,12 @@ class QueryAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def _project(self, x: Tensor, first: int, parts: int = 1) -> Tensor:
-        """Queries, keys and values are parts 0 to 2: ``parts`` of them, in one product."""
-        dim = self.out_proj.in_features
-        rows = slice(first * dim, (first + parts) * dim)
-        return F.linear(x, self.in_proj.weight[rows], self.in_proj.bias[rows])
+    def _projections(self, *parts: int) -> list[tuple[Tensor, Tensor]]:
+        """Weights and biases of queries, keys and values, so many of them in one product."""
+        sizes = [count * self.out_proj.in_features for count in parts]
+        # Slices would each get a gradient of the size of the whole.
+        weights, biases = self.in_proj.weight.split(sizes), self.in_proj.bias.split(sizes)
+        return list(zip(weights, biases, strict=True))
 
     def forward(
         self, query: Tensor, memory: Memory | None, x: Tensor, mask: Tensor | None = None
@@ -147,12 +148,14 @@ class QueryAttention(nn.Module):
             ``(B, Q, C)``.
         """
         if memory is None:
-            query, key = self._project(query, 0, 2).chunk(2, -1)
-            value = self._project(x, 2)
+            of_both, of_value = self._projections(2, 1)
+            query, key = F.linear(query, *of_both).chunk(2, -1)
+            value = F.linear(x, *of_value)
         else:
-            query = self._project(query, 0)
-            key = memory.padded(self._project(memory.key, 1))
-            value = memory.padded(self._project(memory.value, 2))
+            of_query, of_key, of_value = self._projections(1, 1, 1)
+            query = F.linear(query, *of_query)
+            key = memory.padded(F.linear(memory.key, *of_key))
+            value = memory.padded(F.linear(memory.value, *of_value))
         heads = [
             rows.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for rows in (query, key, value)
         ]
