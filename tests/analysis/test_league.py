@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +140,17 @@ def test_a_file_for_all_comes_before_settings(camvid, tmp_path):
     common.write_text('x = 1 / 0')
     with pytest.raises(ValueError, match=r'--common .*common\.py cannot be read: division'):
         read_entries([B0], {}, str(camvid), common)
+
+
+@pytest.mark.parametrize(('name', 'length'), [('league', 1000), ('search', 300)])
+def test_settings_for_camvid(camvid, name, length):
+    common = Path(__file__).parents[2] / 'benchmarks' / f'camvid_{name}.py'
+    (found,) = read_entries([NANO], {}, str(camvid), common)
+    assert found.length == length
+    # The rate falls to nothing at the last iteration, and nothing is tested on the way.
+    assert found.config.param_scheduler[-1].end == length
+    assert found.config.train_cfg.val_interval > length
+    assert length % found.config.default_hooks.checkpoint.interval == 0
 
 
 def test_long_settings_make_folders_that_differ(camvid):
