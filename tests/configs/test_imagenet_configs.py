@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 from tests.configs.resolved import CONFIGS as EVERY_CONFIG
@@ -42,6 +43,19 @@ def model_of(name: str) -> torch.nn.Module:
     model = load(name).model.to_dict()
     model.pop('train_cfg', None)  # building mixup logs a line
     return build_on_meta(model)
+
+
+def test_decaying_parameters_are_one_group_and_all_others_another():
+    config = load('arta-tiny_16xb64-300e_in1k-224x224')
+    model = model_of('arta-tiny_16xb64-300e_in1k-224x224')
+    wrapper = {**config.optim_wrapper, 'optimizer': {**config.optim_wrapper.optimizer}}
+    wrapper['optimizer']['foreach'] = False  # parameters here are without data
+    groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
+    assert [group['weight_decay'] for group in groups] == [0.05, 0.0]
+    for group in groups:
+        # Biases and norms are vectors; they do not decay.
+        assert all((param.ndim > 1) == (group['weight_decay'] > 0) for param in group['params'])
+    assert sum(len(group['params']) for group in groups) == len(list(model.parameters()))
 
 
 def test_every_family_is_there():
