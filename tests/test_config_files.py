@@ -148,7 +148,7 @@ def test_files_are_replaced_only_when_asked_to(capsys, tmp_path):
         (['nothing-like-this-at-all'], "no bundled config fits 'nothing-like-this-at-all'\n"),
         (['--family', 'atra'], '--family atra: known are aff, arta, '),
         (['--dataset', 'ade'], '--dataset ade: known are ade20k, '),
-        (['arta-nano_*', '--out', 'own.py'], '--out takes one config, found 3: arta-nano_'),
+        (['arta-nano_*', '--out', 'own.py'], '--out takes one config, found 4: arta-nano_'),
         ([NANO, '--out', 'own.yaml'], "a config is a Python file, found suffix '.yaml'"),
         ([NANO, '--out', 'nowhere/own.py'], 'does not exist'),
     ],
