@@ -13,5 +13,5 @@ model = dict(
         transformer_decoder=dict(num_layers=6, num_heads=4, hidden=512),
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
 tta_model = dict(type='ScoreTTAModel')

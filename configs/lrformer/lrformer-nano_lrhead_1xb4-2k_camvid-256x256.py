@@ -22,4 +22,5 @@ model = dict(
     decode_head=dict(in_channels=[48, 120, 192], channels=128, num_classes=11, norm_cfg=norm_cfg),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(128, 128)),
 )
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 randomness = dict(seed=0)

@@ -8,4 +8,5 @@ _base_ = [
 crop_size = (256, 256)
 data_preprocessor = dict(size=crop_size)
 model = dict(data_preprocessor=data_preprocessor, decode_head=dict(num_classes=11))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 randomness = dict(seed=0)

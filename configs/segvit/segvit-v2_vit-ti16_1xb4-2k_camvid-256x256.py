@@ -11,4 +11,5 @@ model = dict(
     backbone=dict(img_size=crop_size),
     test_cfg=dict(crop_size=crop_size, stride=(128, 128)),
 )
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 randomness = dict(seed=0)
