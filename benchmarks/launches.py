@@ -7,8 +7,10 @@ many kernels, and the least time that the arithmetic and the memory of a card ne
     python benchmarks/launches.py arta-tiny_mask2former_4xb8-80k_ade20k-512x512 --allocation 0.3
     python benchmarks/launches.py lrformer-s_lrhead_4xb4-160k_ade20k-512x512 --train --card h100
 
+    python benchmarks/launches.py lrformer-s_lrhead_4xb4-160k_ade20k-512x512 --compile
+
 Configs are those of tools/benchmark.py. On a CPU some operators are other ones than on a GPU, but
-about as many.
+about as many. --compile counts what is left after `torch.compile`, here, on a CPU.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +29,7 @@ from benchmarks.measure import machine, table
 from mmseg_arta.analysis.benchmark.pictures import store_pictures
 from mmseg_arta.analysis.benchmark.runner import Runner
 from mmseg_arta.analysis.benchmark.subjects import Conditions, read_models
+from mmseg_arta.analysis.compiled_launches import GENERATED
 from mmseg_arta.analysis.launches import CARDS, LAUNCH, LaunchCounter, Launches
 from mmseg_arta.files import check_writable, write_json
 
@@ -39,6 +43,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--shape', type=int, nargs=2, default=(512, 512), metavar=('H', 'W'))
     parser.add_argument('--batch-size', type=int, default=1, metavar='N')
     parser.add_argument('--train', action='store_true', help='a training step')
+    parser.add_argument(
+        '--compile', action='store_true', help='also predictions of the compiled model (minutes)'
+    )
     parser.add_argument('--dtype', choices=('fp32', 'tf32', 'bf16', 'fp16'), default='fp32')
     parser.add_argument('--card', choices=CARDS, default='h100')
     parser.add_argument(
@@ -67,10 +74,20 @@ def report(label: str, found: LaunchCounter, args: argparse.Namespace) -> str:
     return '\n'.join(lines)
 
 
+def of_compiled(found: Counter[str], most: int) -> str:
+    """A line about a compiled model, one about its most frequent operators."""
+    total, made = found.total(), found[GENERATED]
+    lines = [f'compiled: {total} kernels, {made} of them made by the compiler']
+    if most:
+        rest = [item for item in found.most_common() if item[0] != GENERATED]
+        lines.append(', '.join(f'{name} {count}' for name, count in rest[:most]))
+    return '\n'.join(lines)
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Count, print, and gather what is to be written."""
     dtype = 'fp32' if args.dtype == 'tf32' else args.dtype  # the same operators
-    conditions = Conditions(tuple(args.shape), args.batch_size, dtype=dtype)
+    conditions = Conditions(tuple(args.shape), args.batch_size, dtype=dtype, compile=args.compile)
     models = read_models(args.configs, allocations=args.allocation)
     gathered: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,8 +97,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             # What is made once and kept is no part of a step.
             runner.launches(0, args.train)
             found = runner.launches(0, args.train)
+            print(report(model.label, found, args), flush=True)
+            compiled: Counter[str] = Counter()
+            if args.compile:
+                compiled = runner.compiled_launches(0)
+                print(of_compiled(compiled, args.operators), flush=True)
+            print(flush=True)
             runner.close()
-            print(report(model.label, found, args), end='\n\n', flush=True)
             parts = {name: asdict(counts) for name, counts in found.parts.items()}
             gathered[model.label] = dict(
                 config=model.config,
@@ -91,6 +113,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 operators=found.names,
                 waits=found.waits,
             )
+            if args.compile:
+                gathered[model.label]['compiled'] = dict(compiled)
     return gathered
 
 

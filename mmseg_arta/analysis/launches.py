@@ -88,8 +88,8 @@ class Launches:
         return max(self.macs / card.rates[dtype], self.bytes / card.bandwidth)
 
 
-# They make no kernel run although their results are no views.
-_NO_KERNEL = frozenset(
+#: Operators that make no kernel run although their results are no views.
+NO_KERNEL = frozenset(
     {
         *('empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided'),
         *('_unsafe_view', 'resize_', 'set_', 'is_same_size', 'sym_size', 'sym_stride'),
@@ -206,7 +206,7 @@ class LaunchCounter(TorchDispatchMode):
             count.copied += 1
         if _waits(name, args, kwargs) and not self.on_host(args[0]):
             self._wait(name)
-        if name not in _NO_KERNEL and name != '_local_scalar_dense' and not _is_view(func):
+        if name not in NO_KERNEL and name != '_local_scalar_dense' and not is_view(func):
             kernels = _kernels(name, args)
             count.launched += kernels
             count.macs += count_call(func._overloadpacket, args, kwargs, result).macs or 0
@@ -230,7 +230,7 @@ def _kernels(name: str, args: Sequence[Any]) -> int:
     return max(tensors, math.ceil(parts / _PARTS_A_KERNEL), 1)
 
 
-def _is_view(func: Any) -> bool:
+def is_view(func: Any) -> bool:
     """Whether all that an operator returns is a view of its arguments."""
     if func._schema.is_mutable or not func._schema.returns:
         return False

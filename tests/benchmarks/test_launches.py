@@ -34,6 +34,21 @@ def test_counts_by_component(train, tmp_path, capsys):
     assert parts['optimizer']['launched'] < 150 and parts['optimizer']['synced'] == 1
 
 
+def test_compiled_models_start_fewer(tmp_path, capsys):
+    config, out = 'segvit-v2_vit-ti16_1xb4-2k_camvid-256x256', tmp_path / 'launches.json'
+    shape = ['--shape', '64', '64', '--operators', '3', '--json', str(out)]
+    assert launches.main([config, '--compile', *shape]) == 0
+    (found,) = json.loads(out.read_text())['models'].values()
+    compiled, eager = found['compiled'], found['operators']
+    total = sum(compiled.values())
+    assert total < found['all']['launched']
+    # Products stay as they are; norms and activations are no operators any more.
+    assert compiled['addmm'] == eager['addmm']
+    assert eager['native_layer_norm'] and not {'native_layer_norm', 'gelu'} & set(compiled)
+    line = f'compiled: {total} kernels, {compiled["generated"]} of them'
+    assert line in capsys.readouterr().out
+
+
 # What a prediction may ask of a GPU. Kernels may only become fewer; a wait is one read of the
 # tokens of a round, where the scores decide how many there are; nothing is copied from the host.
 BUDGETS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from ...engine.cuda_graph import GraphedInference
 from ...models.backbones.pretrained import drop_pretrained
 from ...models.token_reduction.merging import ThresholdMerging
+from ..compiled_launches import count_compiled, kernels_named
 from ..flops.count import allocating_modules, count_run, forced_allocation, inference_mode
 from ..flops.load import build_model, load_config
 from ..flops.samples import prepare_batch
@@ -142,8 +144,8 @@ class Runner:
         counter = LaunchCounter(self._model)
         if not train:
             self._model.eval()
-            with counter:
-                self._predict(inputs, samples)
+            with counter, torch.no_grad(), self._autocast():
+                self._model(inputs, samples, mode='predict')
             return counter
         self._label(samples, labels, tuple(inputs.shape[2:]), number)
         optimizer = self._optimizer = self._optimizer or _optimizer(self._model, self._config)
@@ -159,6 +161,14 @@ class Runner:
             optimizer.step()
             optimizer.zero_grad()
         return counter
+
+    def compiled_launches(self, number: int) -> Counter[str]:
+        """Kernels that a prediction of the compiled model starts, by name; on a CPU."""
+        pixels, _ = self._pictures.batch(number, self._conditions.batch_size)
+        inputs, samples = self._prepare(pixels)
+        self._model.eval()
+        with kernels_named():
+            return count_compiled(lambda: self._predict(inputs, samples))
 
     def not_finite(self) -> list[str]:
         """Names of parameters that are not finite."""
