@@ -145,7 +145,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
             tokens = run()
         results[name] = dict(
             case=name,
-            gmacs=sum(counter.operators.values()) / 1e9 / options.batch,
+            gmacs=counter.executed.total() / 1e9 / options.batch,
             tokens=sum(tokens.layout.lengths) / options.batch,
             tokens_at_the_end=sum(tokens.stages[-1].lengths) / options.batch,
             ms=[],

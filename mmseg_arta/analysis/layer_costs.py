@@ -44,7 +44,7 @@ def layer_costs(model: BaseModel, run: Callable[[], Any], repeat: int = 3) -> li
     with OperatorCounter(model) as counter:
         run()
     macs: Counter[str] = Counter()
-    for caller, count in counter.operators.items():
+    for caller, count in counter.executed.items():
         layer = _LAYER.match(caller.path)
         macs[layer.group(1) if layer else 'rest'] += count
     times = [_timed(model, run) for _ in range(repeat)]

@@ -23,7 +23,7 @@ from ..models.token_reduction import ReducedTokens, ThresholdMerging
 from ..ops import boundary_map
 from ..structures import MixedTokens
 from .boundary_quality import BOUNDARY_RATIO, BoundaryQuality
-from .flops.counter import OperatorCounter
+from .flops.count import count_run
 from .passes import PassWatch, windows_of_passes
 from .token_spending import Spending
 
@@ -128,9 +128,15 @@ def analyze(
     with PassWatch().on(model) as watch:
         for sample in samples:
             batch = pseudo_collate([sample])
-            with OperatorCounter(model) as counter:
-                predictions = model.test_step(batch)
-            gmacs.append(sum(counter.operators.values()) / 1e9)
+            predictions: list[Any] = []
+            height, width = sample['inputs'].shape[1:]
+            counted = count_run(
+                model,
+                lambda batch=batch, found=predictions: found.extend(model.test_step(batch)),
+                (height, width),
+                mode='config',
+            )
+            gmacs.append(counted.macs / 1e9)
             result, passes = predictions[0], watch.take()
             windows = windows_of_passes(passes, predictions, model.test_cfg)
             if windows is None and any(one.tokens is not None for one in passes):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.analysis.flops.samples import count_samples
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
@@ -63,6 +64,20 @@ def test_scores_and_chance_spend_the_same(tool, options, weights, tmp_path, caps
     assert files[1].read_text().count('\n') == 9
     with Image.open(files[2]) as image:
         assert min(image.size) > 500
+
+
+def test_operations_are_those_of_the_tool_that_counts_them(tool, options, weights, tmp_path):
+    out = tmp_path / 'out.json'
+    arguments = [NANO, '--checkpoint', weights, '--mode', 'whole', '--shares', '1', '--timed', '0']
+    assert tool.main([*arguments, '--choose', 'scores', '--json', str(out), *options]) == 0
+    own, most = json.loads(out.read_text())['points']
+    config = load_config(NANO, dict(option.split('=') for option in options[1:]))
+    config.test_dataloader.dataset.pipeline[1].scale = (96, 64)
+    config.val_dataloader = config.test_dataloader
+    model = build_model(config, weights)
+    for point, allocation in ((own, 'model'), (most, 'full')):
+        counted = count_samples(model, config, 3, allocation, 'whole', shape=None)
+        assert point['gmacs'] == pytest.approx(counted.spread('macs')[0] / 1e9)
 
 
 def test_windows(tool, options, weights, tmp_path):

@@ -74,6 +74,11 @@ class OperatorCounter(TorchDispatchMode):
         self.dense_mask_step: Counter[Caller] = Counter()
         self.uncounted: Counter[str] = Counter()
 
+    @property
+    def executed(self) -> Counter[Caller]:
+        """All multiply-accumulates that operators tell of, whoever counts them, by caller."""
+        return self.operators + self.kernels
+
     def __enter__(self) -> OperatorCounter:
         self._noted = noting(self._model, self._calls)
         self._noted.__enter__()
