@@ -223,6 +223,11 @@ def run_labels(check: Any) -> None:
     check.transform(dict(gt_seg_map=label, ori_shape=SIZE))
 
 
+def run_preprocessor(cut: nn.Module) -> None:
+    data = dict(inputs=list(image()), data_samples=samples(SIZE))
+    assert len(cut(data, training=True)['inputs']) == 2
+
+
 def run_segmentor(model: nn.Module) -> None:
     trained(model, model.loss(image(), samples(SIZE)))
 
@@ -326,6 +331,12 @@ CASES = {
         models.GroupPolicyHead,
         dict(in_channels=16),
         partial(run_head, inputs=lambda: [torch.randn(2, 16, 2, 2)]),
+    ),
+    'MultiSizeCropPreProcessor': Case(
+        models.MultiSizeCropPreProcessor,
+        dict(crop_sizes=((32, 48), (64, 64)), weights=(1.0, 2.0), size=SIZE),
+        run_preprocessor,
+        dict(weights=('fraction', 'huge')),
     ),
     'TokensToMaps': Case(
         models.TokensToMaps,

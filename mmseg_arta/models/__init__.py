@@ -4,6 +4,7 @@ from . import backbones
 from .allocation import policies
 from .allocation.policies import *  # noqa: F403
 from .backbones import *  # noqa: F403
+from .data_preprocessors import MultiSizeCropPreProcessor
 from .decode_heads import (
     ATMHead,
     ATMTokenClassifier,
@@ -33,6 +34,7 @@ __all__ = [
     'GroupPolicySegmentor',
     'HaltingATMHead',
     'LRHead',
+    'MultiSizeCropPreProcessor',
     'OracleEncoderDecoder',
     'ScoreTTAModel',
     'ShrunkATMHead',
