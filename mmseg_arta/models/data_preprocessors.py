@@ -43,10 +43,10 @@ class MultiSizeCropPreProcessor(SegDataPreProcessor):
     ) -> None:
         if not isinstance(crop_sizes, (list, tuple)) or not crop_sizes:
             raise fail(self, 'crop_sizes', 'a list of heights and widths', crop_sizes)
-        self.crop_sizes = [
-            check_wholes(self, most=MOST_PIXELS, counts=2, **{f'crop_sizes[{number}]': size})
-            for number, size in enumerate(crop_sizes)
-        ]
+        self.crop_sizes: list[tuple[int, ...]] = []
+        for number, size in enumerate(crop_sizes):
+            named: dict[str, Any] = {f'crop_sizes[{number}]': size}
+            self.crop_sizes.append(check_wholes(self, most=MOST_PIXELS, counts=2, **named))
         count = len(self.crop_sizes)
         weights = [1.0] * count if weights is None else weights
         self.weights = check_numbers(self, above=0.0, count=count, weights=weights)

@@ -42,8 +42,8 @@ def test_compiled_models_start_fewer(tmp_path, capsys):
     compiled, eager = found['compiled'], found['operators']
     total = sum(compiled.values())
     assert total < found['all']['launched']
-    # Products stay as they are; norms and activations are no operators any more.
-    assert compiled['addmm'] == eager['addmm']
+    # Products stay, but for those that nothing needs; norms and activations are no operators.
+    assert 0.9 * eager['addmm'] < compiled['addmm'] <= eager['addmm']
     assert eager['native_layer_norm'] and not {'native_layer_norm', 'gelu'} & set(compiled)
     line = f'compiled: {total} kernels, {compiled["generated"]} of them'
     assert line in capsys.readouterr().out
