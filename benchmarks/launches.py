@@ -6,7 +6,6 @@ many kernels, and the least time that the arithmetic and the memory of a card ne
 
     python benchmarks/launches.py arta-tiny_mask2former_4xb8-80k_ade20k-512x512 --allocation 0.3
     python benchmarks/launches.py lrformer-s_lrhead_4xb4-160k_ade20k-512x512 --train --card h100
-
     python benchmarks/launches.py lrformer-s_lrhead_4xb4-160k_ade20k-512x512 --compile
 
 Configs are those of tools/benchmark.py. On a CPU some operators are other ones than on a GPU, but
