@@ -142,7 +142,7 @@ def test_a_file_for_all_comes_before_settings(camvid, tmp_path):
         read_entries([B0], {}, str(camvid), common)
 
 
-@pytest.mark.parametrize(('name', 'length'), [('league', 1000), ('search', 300)])
+@pytest.mark.parametrize(('name', 'length'), [('league', 2000), ('search', 300)])
 def test_settings_for_camvid(camvid, name, length):
     common = Path(__file__).parents[2] / 'benchmarks' / f'camvid_{name}.py'
     (found,) = read_entries([NANO], {}, str(camvid), common)
