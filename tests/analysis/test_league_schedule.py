@@ -20,6 +20,7 @@ from mmseg_arta.analysis.league.run import League, Slot, make_slots, play, retry
 from mmseg_arta.analysis.league.stages import Place
 from mmseg_arta.analysis.league.time_left import Clock, in_words
 
+FIGURES = stages.figures
 POSIX = pytest.mark.skipif(not hasattr(os, 'wait4'), reason='needs wait4')
 
 
@@ -151,6 +152,25 @@ def test_a_command_ended_from_outside_is_no_failure(fake, store):
 
 
 @POSIX
+def test_memory_of_a_training_is_that_of_all_its_attempts(fake, store):
+    _, scripts = fake
+    (one,) = runs_in_order([entry('a')], [0])
+    work_dir = store.of(one) / 'train'
+    work_dir.mkdir(parents=True)
+    scripts[one.name, 'train'] = 'import os; x = bytes(300 * 2**20); os.kill(os.getpid(), 15)'
+    play(League([one], store, Place()))
+    assert stages.keep_peak(work_dir, 2**20) > 300 * 2**20
+    assert stages.keep_peak(work_dir, None) > 300 * 2**20
+    assert stages.keep_peak(work_dir, 2**40) == 2**40
+    (work_dir / 'iter_4.pth').write_bytes(b'')
+    (work_dir / 'last_checkpoint').write_text('iter_4.pth')
+    assert FIGURES(one, 'train', store, 2**20)['memory_bytes'] == 2**40
+    # A training that starts anew does not know them.
+    assert stages.keep_peak(store.of(one) / 'none', 2**20) == 2**20
+    assert stages.keep_peak(store.of(one) / 'none', None) is None
+
+
+@POSIX
 def test_two_at_once(fake, store, tmp_path):
     _, scripts = fake
     runs = runs_in_order([entry('a'), entry('b')], [0])
@@ -181,6 +201,7 @@ def test_what_is_resumed_counts_as_a_whole(fake, store):
 @POSIX
 def test_an_interrupted_league_ends_what_it_started(fake, store, monkeypatch, tmp_path):
     (one,) = runs_in_order([entry('a')], [0])
+    (store.of(one) / 'train').mkdir(parents=True)
     pid = tmp_path / 'pid'
     inner = f'import os, time; open({str(pid)!r}, "w").write(str(os.getpid())); time.sleep(60)'
     fake[1][one.name, 'train'] = (
@@ -198,6 +219,7 @@ def test_an_interrupted_league_ends_what_it_started(fake, store, monkeypatch, tm
         play(League([one], store, Place()))
     monkeypatch.undo()
     assert store.every(one) == {}
+    assert stages.keep_peak(store.of(one) / 'train', None) > 2**20
     assert not _runs(int(pid.read_text()))
 
 

@@ -117,6 +117,7 @@ def play(league: League, report: Report | None = None) -> None:
         for slot in league.slots:
             if slot.process is not None:
                 slot.process.end()
+                _keep_peak(league, slot.run, slot.stage, slot.process)
             slot.run, slot.process = None, None
 
 
@@ -154,6 +155,7 @@ def _advance(league: League, slot: Slot) -> Run | None:
         text = log.read().decode(errors='replace')
     if code and _asked(code, text):
         league.interrupted.append(run)
+        _keep_peak(league, run, stage, process)
         slot.run = None
         return run
     whole = run.entry.length
@@ -190,6 +192,12 @@ def _start(league: League, slot: Slot, run: Run, stage: str) -> Run | None:
         print(f'$ {shlex.join(command)}', file=out)
     slot.process = Process(command, log, environment, slot.core, league.kept_open)
     return None
+
+
+def _keep_peak(league: League, run: Run | None, stage: str, process: Process) -> None:
+    """A training that goes on later has used this memory, too."""
+    if run is not None and stage == 'train':
+        stages.keep_peak(league.store.of(run) / stage, process.peak)
 
 
 def _asked(code: int, text: str) -> bool:

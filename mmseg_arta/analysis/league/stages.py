@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...files import replaced
+from ...files import replaced, write_text
 from ..sweep.jobs import mim_command
 from .plan import Entry, Run
 from .records import Store
@@ -26,6 +27,8 @@ from .records import Store
 MODES = {'whole': 'whole', 'windows': 'slide'}
 
 _REASON = 300
+# In the folder of a training: bytes at most resident in its attempts until now.
+_PEAK = 'peak_bytes'
 # Lines of tracebacks that only say that a command failed.
 _EMPTY = ('CalledProcessError', 'ChildFailedError')
 
@@ -149,7 +152,7 @@ def figures(run: Run, stage: str, store: Store, peak: int | None) -> dict[str, A
     """
     folder = store.of(run) / stage
     if stage == 'train':
-        return train_figures(folder, run.entry.length, peak)
+        return train_figures(folder, run.entry.length, keep_peak(folder, peak))
     if stage in MODES:
         found = newest_metrics(folder)
         if not isinstance(found.get('mIoU'), (int, float)) or not math.isfinite(found['mIoU']):
@@ -159,6 +162,22 @@ def figures(run: Run, stage: str, store: Store, peak: int | None) -> dict[str, A
         return json.loads((folder / 'figures.json').read_text(encoding='utf-8'))
     except (FileNotFoundError, ValueError):
         raise StageFailed(f'no figures were written to {folder}') from None
+
+
+def keep_peak(work_dir: Path, peak: int | None) -> int | None:
+    """The most memory of a training, attempts that were interrupted included.
+
+    Args:
+        work_dir: of the training, where it is written for the next attempt.
+        peak: bytes of the last attempt; None if that is not known.
+    """
+    file = work_dir / _PEAK
+    with suppress(OSError, ValueError):
+        before = int(file.read_text(encoding='utf-8'))
+        peak = before if peak is None else max(before, peak)
+    if peak is not None and work_dir.is_dir():
+        write_text(file, f'{peak}\n')
+    return peak
 
 
 def train_figures(work_dir: Path, length: int | None, peak: int | None) -> dict[str, Any]:
