@@ -211,13 +211,13 @@ def test_an_interrupted_league_ends_what_it_started(fake, store, monkeypatch, tm
     def interrupt(seconds):
         real(seconds)
         if pid.exists() and pid.read_text():
+            monkeypatch.undo()
             raise KeyboardInterrupt
 
     real = time.sleep
     monkeypatch.setattr(run.time, 'sleep', interrupt)
     with pytest.raises(KeyboardInterrupt):
         play(League([one], store, Place()))
-    monkeypatch.undo()
     assert store.every(one) == {}
     assert stages.keep_peak(store.of(one) / 'train', None) > 2**20
     assert not _runs(int(pid.read_text()))
