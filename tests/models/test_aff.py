@@ -162,9 +162,9 @@ def test_maps_take_the_nearest_point():
     model = small().eval()
     neck = TokensToMaps(model.out_channels, kind='point')
     assert not list(neck.parameters())
-    tokens = model(torch.randn(2, 3, 50, 70))
+    tokens = model(torch.randn(2, 3, 64, 96))
     maps = neck(tokens)
-    assert [tuple(m.shape[1:]) for m in maps] == [(8, 13, 18), (16, 7, 9), (24, 4, 5), (32, 2, 3)]
+    assert [tuple(m.shape[1:]) for m in maps] == [(8, 16, 24), (16, 8, 12), (24, 4, 6), (32, 2, 3)]
     coarse, level = maps[2], tokens.levels[1]
     for y, x in ((0, 0), (3, 4), (2, 1)):
         center = torch.tensor([x * 4 + 1.5, y * 4 + 1.5])

@@ -83,3 +83,30 @@ def test_only_the_maps_asked_for_are_made():
     assert all(p.grad is not None for p in neck.parameters())
     with pytest.raises(ValueError, match=r'from 0 \(the finest\) to 2, found \[3\]'):
         TokensToMaps((6, 5, 3), out_indices=(3,))
+
+
+@pytest.mark.parametrize('kind', ['patch', 'point'])
+@pytest.mark.parametrize('image_size', [(360, 480), (64, 96), (100, 77), (33, 40), (9, 5)])
+def test_cells_hold_what_is_at_their_place_in_the_image(image_size, kind):
+    # Tokens that hold the pixel at their centre.
+    levels = []
+    for size in (32, 16, 8, 4):
+        grid = tuple(-(-side // 32) * (32 // size) for side in image_size)
+        y, x = torch.meshgrid(*(torch.arange(count) for count in grid), indexing='ij')
+        xy = torch.stack((x, y), -1).flatten(0, 1) * (size // 4)
+        feats = (xy * 4 + size / 2).double()
+        count = (len(feats),)
+        offsets = offsets_from_lengths(count, xy.device)
+        levels.append(TokenSet(feats, xy.int(), offsets, count, size, grid, kind=kind))
+    canvas = tuple(-(-side // 32) * 32 for side in image_size)
+    neck = TokensToMaps((2,) * 4, kind=kind).double()
+    maps = neck(MixedTokens(levels, image_size, canvas))
+    for size, cells in zip((4, 8, 16, 32), maps, strict=True):
+        assert tuple(cells.shape[2:]) == tuple(-(-side // size) for side in image_size)
+        # The cells share the image; before the centre of the first token is that token.
+        y, x = (
+            ((torch.arange(count) + 0.5) * (side / count)).clamp(min=size / 2).double()
+            for side, count in zip(image_size, cells.shape[2:], strict=True)
+        )
+        wanted = torch.stack(torch.broadcast_tensors(x, y[:, None]))
+        torch.testing.assert_close(cells[0], wanted, atol=1e-4, rtol=0)

@@ -25,6 +25,9 @@ class TokensToMaps(BaseModule):
     ARTA 3.5 replicates the finest token available). Points, as AutoFocusFormer's, cover no
     patch: there a cell takes the level's token that is nearest to its centre.
 
+    Heads take the cells of a map to share the image evenly. Where the last patches reach beyond
+    the image, the map is interpolated so that they do.
+
     Args:
         in_channels: channels of the levels, coarse to fine, as the backbone's
             ``out_channels``.
@@ -113,4 +116,27 @@ class TokensToMaps(BaseModule):
         height, width = -(-image_size[0] // size), -(-image_size[1] // size)
         cells = finest_token_map(levels)[:, :height, :width]
         dense = table.index_select(0, cells.flatten()).view(*cells.shape, -1)
+        rows_of = _cells_in_image(dense, height, size, image_size[0])
+        if rows_of is not None:
+            dense = (rows_of @ dense.flatten(2)).view(dense.shape)
+        columns_of = _cells_in_image(dense, width, size, image_size[1])
+        if columns_of is not None:
+            dense = columns_of @ dense
         return dense.permute(0, 3, 1, 2).contiguous()
+
+
+def _cells_in_image(like: Tensor, count: int, patch_size: int, extent: int) -> Tensor | None:
+    """Weights ``(count, count)`` that move cells to where heads take them to be.
+
+    Heads resize maps as if the cells of a side shared the image evenly, but the last patch may
+    reach beyond it. Cells of the result do share it, each interpolated linearly between the two
+    nearest patches.
+
+    Returns:
+        None where the patches end with the image.
+    """
+    if count * patch_size == extent:
+        return None
+    cells = torch.arange(count, dtype=torch.float32, device=like.device)
+    centres = ((cells + 0.5) * (extent / (count * patch_size)) - 0.5).clamp(min=0)
+    return (1 - (centres[:, None] - cells).abs()).clamp(min=0).to(like.dtype)
