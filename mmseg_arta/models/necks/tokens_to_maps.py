@@ -26,7 +26,7 @@ class TokensToMaps(BaseModule):
     patch: there a cell takes the level's token that is nearest to its centre.
 
     Heads take the cells of a map to share the image evenly. Where the last patches reach beyond
-    the image, the map is interpolated so that they do.
+    the image, its map is interpolated linearly to cells that do (``align_corners=False``).
 
     Args:
         in_channels: channels of the levels, coarse to fine, as the backbone's
@@ -126,7 +126,7 @@ class TokensToMaps(BaseModule):
 
 
 def _cells_in_image(like: Tensor, count: int, patch_size: int, extent: int) -> Tensor | None:
-    """Weights ``(count, count)`` that move cells to where heads take them to be.
+    """Weights ``(count, count)`` of patches in cells, along a side of ``extent`` pixels.
 
     Heads resize maps as if the cells of a side shared the image evenly, but the last patch may
     reach beyond it. Cells of the result do share it, each interpolated linearly between the two
