@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from mmseg_arta.engine.export import (
     ExportError,
@@ -24,6 +25,7 @@ from mmseg_arta.engine.export import (
     obstacle,
 )
 from mmseg_arta.engine.export import run as export_run
+from mmseg_arta.engine.export.formats import FORMATS
 from mmseg_arta.engine.export.plain_operators import SEARCHES, plain_ops
 from mmseg_arta.ops import balanced_clusters, nearest_clusters, nearest_tokens
 from tests.builders import FAMILIES, NANO, family_segmentor
@@ -82,6 +84,31 @@ def test_onnx_file_gives_the_scores_of_the_model(tmp_path):
     done = export_segmentor(module('LRFormer'), tmp_path / 'file.onnx', 'onnx')
     assert done.difference <= 1e-4 and done.same_labels > 0.999
     assert [path.name for path in tmp_path.iterdir()] == ['file.onnx']
+
+
+class OneGroup(torch.nn.Module):
+    """Norms over more values than float32 adds up well."""
+
+    def __init__(self, affine: bool) -> None:
+        super().__init__()
+        self.norm = torch.nn.GroupNorm(1, 8, affine=affine)
+        for parameter in self.parameters():
+            torch.nn.init.normal_(parameter)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(image)
+
+
+@needs_onnx
+@pytest.mark.parametrize('affine', [True, False])
+def test_norms_of_large_maps_are_as_exact_in_onnx(affine, tmp_path):
+    torch.manual_seed(0)
+    norm, image = OneGroup(affine).eval(), 2 * torch.randn(1, 8, 500, 400) + 3
+    program = torch.export.export(norm, (image,))
+    FORMATS['onnx'][1](program, tmp_path / 'file.onnx', {})
+    predict, _ = load_exported(tmp_path / 'file.onnx')
+    exact = norm.double()(image.double()).detach().numpy()
+    assert export_run.difference(predict(image.numpy()), exact) <= 2e-6
 
 
 BUDGET = dict(type='BudgetAllocation', tokens=40)
