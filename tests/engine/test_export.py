@@ -111,6 +111,24 @@ def test_norms_of_large_maps_are_as_exact_in_onnx(affine, tmp_path):
     assert export_run.difference(predict(image.numpy()), exact) <= 2e-6
 
 
+class Inverse(torch.nn.Module):
+    """Weights of distances, some of which are 0."""
+
+    def forward(self, distance: Tensor) -> Tensor:
+        return 1 / (distance**3 + 1e-11) + 1e-7
+
+
+@needs_onnx
+def test_bounds_of_divisors_are_kept_in_onnx(tmp_path):
+    distance = torch.tensor([[0.0, 1e-4, 2.0]])
+    program = torch.export.export(Inverse(), (distance,))
+    FORMATS['onnx'][1](program, tmp_path / 'file.onnx', {})
+    predict, _ = load_exported(tmp_path / 'file.onnx')
+    expected = Inverse()(distance)
+    assert expected.isfinite().all()
+    torch.testing.assert_close(torch.from_numpy(predict(distance.numpy())), expected)
+
+
 BUDGET = dict(type='BudgetAllocation', tokens=40)
 
 

@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 
 from .describe import KEY
 from .images import ExportError
-from .plain_operators import for_onnx
+from .plain_operators import for_onnx, keep_small_summands
 
 #: A loaded file: ``(B, C, H, W)`` float32 pixels to scores.
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -64,7 +64,7 @@ def _write_onnx(program: ExportedProgram, path: Path, about: Mapping[str, Any]) 
         _needs(name, '--format onnx')
     with _quiet():
         onnx_program = torch.onnx.export(
-            program.run_decompositions(for_onnx()),
+            keep_small_summands(program.run_decompositions(for_onnx())),
             input_names=['image'],
             output_names=['scores'],
             dynamo=True,

@@ -16,6 +16,7 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from ...ops.backend import ENV
 from ...ops.balanced_clusters import kernels as balanced_clusters
@@ -26,6 +27,9 @@ from ...ops.nearest_tokens import kernels as nearest_tokens
 
 #: Distances of at most this many pairs of places and points at a time: 128 MiB.
 PAIRS_PER_CHUNK = 1 << 24
+
+#: What the optimizer takes for 0, with a margin.
+_NEAR_0 = 1e-6
 
 Decompositions = dict[Any, Callable[..., Any]]
 
@@ -65,6 +69,26 @@ def for_onnx() -> Decompositions:
         aten._embedding_bag_forward_only.default: _embedding_bag,
         aten._embedding_bag.default: _embedding_bag,
     }
+
+
+def keep_small_summands(program: ExportedProgram) -> ExportedProgram:
+    """Give sums with a number near 0 a tensor ``(1,)`` in its place.
+
+    The optimizer of ONNX graphs takes a scalar below 1e-8 for 0 and leaves the sum out. Of a
+    divisor that is a bound, and only that keeps it from 0.
+    """
+    graph = program.graph
+    for node in graph.find_nodes(op='call_function', target=torch.ops.aten.add.Tensor):
+        rows, number, *_ = *node.args, 0
+        if not (isinstance(number, float) and 0 < abs(number) <= _NEAR_0 and not node.kwargs):
+            continue
+        with graph.inserting_before(node):
+            dtype = node.meta['val'].dtype
+            full = graph.call_function(torch.ops.aten.full.default, ([1], number), {'dtype': dtype})
+            full.meta['val'] = node.meta['val'].new_full((1,), number)
+        node.args = (rows, full)
+    program.graph_module.recompile()
+    return program
 
 
 def _balanced_clusters(
