@@ -107,9 +107,9 @@ def deform_backward_kernel(
         item = (query * heads + head) * samples + s
         w = tl.load(weight + item, mask=exists, other=0)
         share = inverse / total[:, None]
-        at = (row[:, :, None] * heads + head) * dim + channel[None, None, :]
+        place = (row[:, :, None] * heads + head) * dim + channel[None, None, :]
         mask = found[:, :, None] & inside[None, None, :]
-        numbers = tl.load(value + at, mask=mask, other=0).to(tl.float32)
+        numbers = tl.load(value + place, mask=mask, other=0).to(tl.float32)
         dot = tl.sum(grad[:, None, :] * numbers, 2)
         mean = tl.sum(share * dot, 1)
         # How much more a token's product is than the mean: by differences, as nearly all may
