@@ -2,7 +2,7 @@
 
 from .cost_marks import MASK_STEP, mask_step
 from .host_sizes import host_sizes
-from .host_values import offsets_from_lengths
+from .host_values import largest, offsets_from_lengths
 from .mixed_tokens import AllocationRound, MixedTokens, TokenMaps, tokens_of
 from .nearest_tokens import NearestTokens
 from .neighborhood import MOST_CLUSTER_SIZE, Neighborhood
@@ -29,6 +29,7 @@ __all__ = [
     'batch_index',
     'full_grid',
     'host_sizes',
+    'largest',
     'mask_step',
     'offsets_from_lengths',
     'tokens_of',

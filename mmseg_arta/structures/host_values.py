@@ -7,6 +7,7 @@ captured. Equal numbers, and offsets of equal lengths, are made by the device it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -40,10 +41,17 @@ def are_numbers(values: Sequence[int]) -> bool:
     return all(isinstance(value, int) for value in values)
 
 
+def largest(*values: int) -> int:
+    """The largest of numbers or symbols, without a look at what the symbols are."""
+    # PyTorch 2.11's compiler takes `max` for symbols, and `sym_max` not for numbers.
+    return reduce(max if torch.compiler.is_dynamo_compiling() else torch.sym_max, values)
+
+
 def _is_exporting() -> bool:
-    # Not in PyTorch 2.4 to 2.6; sizes count as symbols there.
+    # Not in PyTorch 2.4 to 2.6; sizes count as symbols there. The compiler of 2.11 says that it
+    # exports, whatever it does; exporting asks it for nothing.
     asked = getattr(torch.compiler, 'is_exporting', None)
-    return asked is not None and asked()
+    return asked is not None and not torch.compiler.is_dynamo_compiling() and asked()
 
 
 def _are_equal(values: Sequence[int]) -> bool:

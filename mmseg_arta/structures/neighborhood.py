@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .contents import FARTHEST, one_after_the_other, within
 from .host_sizes import host_sizes
+from .host_values import largest
 from .token_set import at_least_one
 
 #: Most tokens of a cluster: what a thread needs for one grows with it.
@@ -160,7 +161,7 @@ class Neighborhood:
         lanes = torch.arange(self.cluster_size, device=self.start.device)
         rows = self.start[:-1, None] + lanes
         valid = rows < self.start[1:, None]
-        return rows.clamp_(max=torch.sym_max(host_sizes(self.order)[0] - 1, 0)), valid
+        return rows.clamp_(max=largest(host_sizes(self.order)[0] - 1, 0)), valid
 
     def _list_pairs(self) -> tuple[Tensor, Tensor]:
         rows, valid = self.members

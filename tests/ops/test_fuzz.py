@@ -295,11 +295,12 @@ def test_a_library_that_was_cut_off_is_not_loaded(built_library, tmp_path, monke
 @pytest.mark.parametrize('way', ['fork', 'spawn', 'threads', 'passes'])
 def test_several_processes_threads_and_passes(built_library, way):
     script = Path(__file__).with_name('several_processes.py')
+    path = os.pathsep.join([str(script.parents[2]), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
         [sys.executable, str(script), way, str(built_library)],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, 'PYTHONPATH': str(script.parents[2])},
+        env={**os.environ, 'PYTHONPATH': path},
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

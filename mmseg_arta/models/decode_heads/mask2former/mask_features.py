@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ....ops import finest_token_map
-from ....structures import TokenSet, host_sizes, mask_step, without_autocast
+from ....structures import TokenSet, host_sizes, largest, mask_step, without_autocast
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -155,7 +154,7 @@ class CellTokens:
         first = torch.stack([level.offsets[:-1] for level in self.levels]).sum(0)
         per_image = zip(*(level.lengths for level in self.levels), strict=True)
         width = torch.sym_min(
-            reduce(torch.sym_max, [sum(counts) for counts in per_image]),
+            largest(*(sum(counts) for counts in per_image)),
             self.grid[0] * self.grid[1],
         )
         # Images with fewer seen tokens are filled up with rows that no cell looks up.

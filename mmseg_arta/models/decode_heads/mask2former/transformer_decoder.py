@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,7 @@ from ....structures import (
     TokenSet,
     at_least_one,
     host_sizes,
+    largest,
     mask_step,
     without_autocast,
 )
@@ -62,11 +62,11 @@ class Padding:
         device = level.xy.device
         # A compiler that knows a size to be at least two makes no special case for one.
         least = 2 if torch.compiler.is_compiling() else 1
-        slot = torch.arange(reduce(torch.sym_max, level.lengths, least), device=device)
+        slot = torch.arange(largest(least, *level.lengths), device=device)
         offsets = level.offsets.long()
         counts = offsets.diff()[:, None]
         valid = slot < counts
-        slots = (offsets[:-1, None] + slot).clamp(max=torch.sym_max(len(level) - 1, 0))
+        slots = (offsets[:-1, None] + slot).clamp(max=largest(len(level) - 1, 0))
         missing = torch.where(counts > 0, -_FAR, _FAR)
         bias = missing.masked_fill(valid, 0.0)[:, None].to(torch.float32)
         return cls(slots, valid, bias)
