@@ -128,8 +128,9 @@ def test_kernels_compile_for_a_gpu(
     call(dtype, *sizes)
     each = {launch.kernel.__name__: launch for launch in launches}
     assert len(each) == kernels
-    # Half types change what is loaded and stored alone.
-    for launch in launches if dtype == torch.float32 else each.values():
+    # Half types change what is loaded and stored alone; one head, what is a constant.
+    every = dtype == torch.float32 and sizes[0] > 1
+    for launch in launches if every else each.values():
         compiled = launch.compiled(90)
         assert compiled.asm['cubin']
         # Of an SM; more cannot start.
