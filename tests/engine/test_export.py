@@ -115,7 +115,7 @@ class Inverse(torch.nn.Module):
     """Weights of distances, some of which are 0."""
 
     def forward(self, distance: Tensor) -> Tensor:
-        return 1 / (distance**3 + 1e-11) + 1e-7
+        return 1 / (distance**3 + 1e-11)
 
 
 @needs_onnx

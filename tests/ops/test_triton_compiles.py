@@ -15,7 +15,9 @@ from tests.ops.inputs import attention_inputs, deform_call, deform_inputs, merge
 from tests.ops.kernels import Kernels
 
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec('triton') is None, reason='needs Triton'),
+    pytest.mark.skipif(
+        importlib.util.find_spec('triton') is None, reason='needs Triton (requirements/ci.txt)'
+    ),
     # The interpreter replaces the compiler, for all of a process.
     pytest.mark.skipif(os.environ.get('TRITON_INTERPRET') == '1', reason='needs the compiler'),
 ]
@@ -133,5 +135,5 @@ def test_kernels_compile_for_a_gpu(
     for launch in launches if every else each.values():
         compiled = launch.compiled(90)
         assert compiled.asm['cubin']
-        # Of an SM; more cannot start.
+        # Bytes of shared memory that a block can have on compute capability 9.0.
         assert compiled.metadata.shared <= 227 * 1024

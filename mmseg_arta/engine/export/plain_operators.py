@@ -79,7 +79,7 @@ def keep_small_summands(program: ExportedProgram) -> ExportedProgram:
     """
     graph = program.graph
     for node in graph.find_nodes(op='call_function', target=torch.ops.aten.add.Tensor):
-        rows, number, *_ = *node.args, 0
+        rows, number = node.args
         if not (isinstance(number, float) and 0 < abs(number) <= _NEAR_0 and not node.kwargs):
             continue
         with graph.inserting_before(node):
