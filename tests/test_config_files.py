@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from mmengine.config import Config
 import mmseg_arta
 from mmseg_arta import configs
 from mmseg_arta.config_files import config_folders, find_config
+from tests.processes import python_environment
 
 
 def family(path: Path) -> str:
@@ -63,7 +63,7 @@ def test_the_command_is_quick():
         [sys.executable, '-X', 'importtime', '-m', 'mmseg_arta.configs', NANO],
         capture_output=True,
         text=True,
-        env={**os.environ, 'PYTHONPATH': str(Path(mmseg_arta.__file__).parents[1])},
+        env=python_environment(),
     )
     assert (done.returncode, done.stdout) == (0, f'{NANO}\n')
     imported = set(re.findall(r'\| +([\w.]+)$', done.stderr, flags=re.M))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
 from tests.pages import ROOT
+from tests.processes import python_environment
 
 WORKER = Path(__file__).with_name('distributed_worker.py')
 
@@ -19,11 +20,10 @@ def test_processes_stay_equal():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     workers = [
         subprocess.Popen(
             [sys.executable, str(WORKER), str(rank), str(port)],
-            env={**os.environ, 'PYTHONPATH': path, 'OMP_NUM_THREADS': '1'},
+            env=python_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from mmseg_arta.ops import library
 from mmseg_arta.structures import Neighborhood
 from tests.helpers import mixed_places, some_tokens
 from tests.ops import fuzz, inputs
+from tests.processes import python_environment
 
 pytestmark = pytest.mark.usefixtures('cpu_kernels')
 
@@ -295,12 +295,11 @@ def test_a_library_that_was_cut_off_is_not_loaded(built_library, tmp_path, monke
 @pytest.mark.parametrize('way', ['fork', 'spawn', 'threads', 'passes'])
 def test_several_processes_threads_and_passes(built_library, way):
     script = Path(__file__).with_name('several_processes.py')
-    path = os.pathsep.join([str(script.parents[2]), os.environ.get('PYTHONPATH', '')])
     done = subprocess.run(
         [sys.executable, str(script), way, str(built_library)],
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, 'PYTHONPATH': path},
+        env=python_environment(),
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -17,8 +16,9 @@ pytest.importorskip('mim')
 from mim.utils import get_installed_path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
+from tests.pages import ROOT
+from tests.processes import python_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 CLASSIFIER = ROOT / 'configs/imagenet/arta-nano_1xb64-8e_cifar10-64x64.py'
 SEGMENTOR = ROOT / 'configs/arta/arta-nano-cifar10_mask2former_1xb4-2k_camvid-256x256.py'
 CONVERTER = ROOT / 'tools/model_converters/convert_checkpoint.py'
@@ -33,7 +33,7 @@ def command(*arguments: object, cwd: Path) -> str:
         capture_output=True,
         text=True,
         timeout=600,
-        env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)},
+        env=python_environment(),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
