@@ -12,5 +12,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     decode_head=dict(group_sizes=(4, 8), patch_size=8, num_classes=11),
 )
+val_evaluator = dict(patch_size=8)
+test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='mF1'))
 randomness = dict(seed=0)

@@ -70,8 +70,9 @@ class GroupPolicyMetric(BaseMetric):
                 if target.shape != scores.shape:
                     raise ValueError(
                         f'GroupPolicyMetric: labels have {tuple(target.shape)} groups of '
-                        f'{size}x{size} patches, the scores {tuple(scores.shape)}: load '
-                        'annotations before Resize, so that both have one size'
+                        f'{size}x{size} patches of {self.patch_size} px, the scores '
+                        f'{tuple(scores.shape)}: patch_size must be the one of the head, and '
+                        'annotations are loaded before Resize, so that both have one size'
                     )
                 target = target.to(scores.device)
                 known = target != 255

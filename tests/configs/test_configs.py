@@ -11,7 +11,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import PixelData
-from mmseg.registry import DATASETS, HOOKS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+from mmseg.registry import (
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    TRANSFORMS,
+)
 from mmseg.structures import SegDataSample
 
 from mmseg_arta.analysis.reduced import build_on_meta, reduced_model
@@ -119,6 +126,17 @@ def test_config_builds(path):
     assert OPTIM_WRAPPER_CONSTRUCTORS.get(constructor) is not None
     for hook in config.get('custom_hooks', []):
         HOOKS.build(hook)
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in CONFIGS if '-policy_' in path.stem], ids=lambda path: path.stem
+)
+def test_metrics_of_policy_networks_count_the_groups_of_their_heads(path):
+    config = load(path)
+    (head,) = heads(config.model)
+    for evaluator in (config.val_evaluator, config.test_evaluator):
+        metric = METRICS.build(evaluator)
+        assert metric.patch_size == head.get('patch_size', 16)
 
 
 def samples(num_classes, size):

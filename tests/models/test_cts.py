@@ -305,7 +305,7 @@ def test_policy_metric_counts():
     result = metric.evaluate(1)
     assert result['accuracy_2'] == 50 and result['recall_2'] == pytest.approx(200 / 3)
     sample['group_scores'] = {2: torch.zeros(3, 3)}
-    with pytest.raises(ValueError, match='before Resize'):
+    with pytest.raises(ValueError, match=r'of 16 px, .* patch_size must be .* before Resize'):
         metric.process({}, [sample])
 
 
