@@ -136,12 +136,13 @@ class TokenStatisticsHook(TokenRecorderHook):
     def _after_eval_epoch(self, runner: Runner, mode: str) -> None:
         hub = MessageHub.get_current_instance()
         lines = []
-        for name in sorted(self._sums):
-            pair = torch.tensor([self._sums[name], float(self._weights[name])], dtype=torch.float64)
-            dist.all_reduce(pair)
-            if pair[1] == 0:
+        # Names differ between processes: a round without candidates has no score.
+        parts = dist.all_gather_object((self._sums, self._weights))
+        for name in sorted({name for sums, _ in parts for name in sums}):
+            weight = sum(weights.get(name, 0) for _, weights in parts)
+            if weight == 0:
                 continue
-            value = float(pair[0] / pair[1])
+            value = sum(sums.get(name, 0.0) for sums, _ in parts) / weight
             hub.update_scalar(f'{mode}/{name}', value)
             lines.append(f'{name}: {value:.4g}')
         if lines:
