@@ -25,6 +25,7 @@ class TokenRecorderHook(Hook):
     def __init__(self) -> None:
         self._tokens: list[MixedTokens] = []
         self._handle: Any = None
+        self._told = False
 
     def before_run(self, runner: Runner) -> None:
         """Start to record."""
@@ -52,8 +53,17 @@ class TokenRecorderHook(Hook):
         return taken
 
     def take_windows(self, runner: Runner, samples: Sequence[Any]) -> list[Window] | None:
-        """What :meth:`take` gives, with places: see :func:`~..windows.windows_of`."""
-        return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg)
+        """What :meth:`take` gives, with places: see :func:`~..windows.windows_of`.
+
+        If these cannot be told, the log says why, once.
+        """
+
+        def tell(reason: str) -> None:
+            if not self._told:
+                runner.logger.warning(f'{type(self).__name__} leaves out images: {reason}')
+                self._told = True
+
+        return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg, tell)
 
 
 def backbone_of(model: nn.Module) -> nn.Module:

@@ -36,7 +36,8 @@ class TokenStatisticsHook(TokenRecorderHook):
     ``boundary_covered``, the share of true class-boundary pixels that lie under a token
     of the finest level, and ``boundary_covered_random``, that share for as many finest
     tokens whose parents are drawn at random (both in percent). In slide inference all
-    counts are per window. With test-time augmentation nothing is recorded.
+    counts are per window, however many windows a forward pass takes. With test-time
+    augmentation nothing is recorded, and the log says why once.
 
     Before training it also refuses a model whose allocator could never learn.
 
