@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -122,7 +123,8 @@ class GraphedInference:
             raise CannotCapture(
                 f'there are {self.most} graphs already, for images of other shapes or other budgets'
             )
-        graph = self.capture(run, images)
+        with _no_kept_casts():
+            graph = self.capture(run, images)
         others = images.flip(-1)
         expected, found = run(others), graph(others)
         if found.shape != expected.shape:
@@ -160,6 +162,21 @@ def _identity(inputs: Tensor, metas: Sequence[Mapping[str, Any]]) -> tuple[Hasha
         for size in (meta.get('img_shape', ()), meta.get('pad_shape', ()))
     )
     return tuple(inputs.shape), inputs.dtype, inputs.device, autocast, sizes
+
+
+@contextmanager
+def _no_kept_casts() -> Generator[None]:
+    """Within this context autocast casts weights anew at every use.
+
+    A graph would go on to read the copies that autocast keeps, which are those of the weights at
+    that time, and whose memory is freed when the caller's autocast ends.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 def _settings(value: Any) -> tuple[Hashable, ...]:

@@ -75,6 +75,24 @@ def test_windows_share_a_graph():
     assert fake.captured == [(1, 3, 32, 32)] and fake.replayed == 1 + 4
 
 
+@torch.no_grad()
+def test_graphs_hold_no_weights_that_autocast_cast():
+    model, kept = segmentor(), []
+    model.backbone.register_forward_hook(
+        lambda *args: kept.append(torch.is_autocast_cache_enabled())
+    )
+
+    def capture(function, images):
+        function(images)
+        raise CannotCapture('no memory')
+
+    with torch.autocast('cpu', torch.bfloat16), GraphedInference(model, capture=capture) as graphs:
+        model.inference(torch.randn(1, 3, *SIZE), metas())
+        assert list(graphs.reasons.values()) == ['no memory']
+        # In the capture, and in eager mode afterwards.
+        assert kept == [False, True]
+
+
 def of_its_settings(model):
     """A capture whose graphs keep the policies that the model had, as graphs keep launches."""
 
