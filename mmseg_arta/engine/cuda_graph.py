@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from mmseg.models.segmentors import BaseSegmentor
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..models.allocation import AllocationPolicy
 
 #: Images to class scores.
 Function = Callable[[Tensor], Tensor]
@@ -18,12 +21,16 @@ Function = Callable[[Tensor], Tensor]
 Capture = Callable[[Function, Tensor], Function]
 
 
+#: Attributes of modules that say how many tokens there are, and may be set anew between images.
+_SETTINGS = ('policy', 'merging', 'max_tokens')
+
+
 class CannotCapture(RuntimeError):
     """A function that cannot become a graph; the message says why."""
 
 
 class GraphedInference:
-    """Lets a segmentor predict by CUDA graphs, one for each shape of its images.
+    """Lets a segmentor predict by CUDA graphs, one for each shape of its images and each budget.
 
     Within this context ``encode_decode``, through which every prediction of the segmentor and
     every window of slide mode goes, replays a graph that was captured when images of that shape
@@ -37,8 +44,9 @@ class GraphedInference:
 
     For models whose token counts the host knows beforehand: dense ones, and ARTA with
     ``FixedRatioAllocation``, ``BudgetAllocation`` or ``FullAllocation``. One that has to read
-    counts cannot be captured, and says so. Weights may change in place meanwhile; after moving
-    the model to another device or number type make a new object.
+    counts cannot be captured, and says so. Meanwhile weights may change in place, and what
+    policies are set to, such as a budget: that is a graph of its own. After any other change, such
+    as a move of the model to another device or number type, make a new object.
 
     It was tested with a replacement for the capture on a CPU. Nobody has run the capture itself,
     :func:`capture_on_cuda`, on a GPU yet.
@@ -63,11 +71,18 @@ class GraphedInference:
         self.tolerance, self.most = tolerance, most
         self.capture: Capture = capture_on_cuda if capture is None else capture
         self.graphs: dict[Hashable, Function] = {}
-        #: Why there is no graph, by what identifies it: shape, number type, device, ...
+        #: Why there is no graph, by what identifies it: shape, number type, device, budget, ...
         self.reasons: dict[Hashable, str] = {}
         self._told: set[str] = set()
+        self._set: list[tuple[nn.Module, str]] = []
 
     def __enter__(self) -> GraphedInference:
+        self._set = [
+            (module, name)
+            for module in self.segmentor.modules()
+            for name in _SETTINGS
+            if name in vars(module)
+        ]
         # The instance's own attribute comes before the method of its class.
         self.segmentor.encode_decode = self._predict
         return self
@@ -92,7 +107,8 @@ class GraphedInference:
         if self.segmentor.training or torch.is_grad_enabled():
             # Of training a graph of the forward pass alone would hold nothing to go back by.
             return run(inputs)
-        key = _identity(inputs, metas)
+        settings = tuple(_settings(vars(module)[name]) for module, name in self._set)
+        key = (*_identity(inputs, metas), settings)
         if key not in self.graphs and key not in self.reasons:
             try:
                 self.graphs[key] = self._make(run, inputs)
@@ -104,8 +120,11 @@ class GraphedInference:
     def _make(self, run: Function, images: Tensor) -> Function:
         """A graph that gives what eager mode gives, for images that it has not seen."""
         if len(self.graphs) >= self.most:
-            raise CannotCapture(f'there are {self.most} graphs already, for images of other shapes')
-        graph = self.capture(run, images)
+            raise CannotCapture(
+                f'there are {self.most} graphs already, for images of other shapes or other budgets'
+            )
+        with _no_kept_casts():
+            graph = self.capture(run, images)
         others = images.flip(-1)
         expected, found = run(others), graph(others)
         if found.shape != expected.shape:
@@ -132,8 +151,8 @@ class GraphedInference:
             )
 
 
-def _identity(inputs: Tensor, metas: Sequence[Mapping[str, Any]]) -> Hashable:
-    """What a graph depends on besides the pixels."""
+def _identity(inputs: Tensor, metas: Sequence[Mapping[str, Any]]) -> tuple[Hashable, ...]:
+    """What a graph depends on besides the pixels and the model."""
     kind = inputs.device.type
     autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     # By these heads know how large images are.
@@ -143,6 +162,27 @@ def _identity(inputs: Tensor, metas: Sequence[Mapping[str, Any]]) -> Hashable:
         for size in (meta.get('img_shape', ()), meta.get('pad_shape', ()))
     )
     return tuple(inputs.shape), inputs.dtype, inputs.device, autocast, sizes
+
+
+@contextmanager
+def _no_kept_casts() -> Generator[None]:
+    """Within this context autocast casts weights anew at every use.
+
+    A graph would go on to read the copies that autocast keeps, which are those of the weights at
+    that time, and whose memory is freed when the caller's autocast ends.
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def _settings(value: Any) -> tuple[Hashable, ...]:
+    """What a policy and its parts, or some number, are set to."""
+    parts = value.walk() if isinstance(value, AllocationPolicy) else (value,)
+    return tuple((type(part), repr(getattr(part, '__dict__', part))) for part in parts)
 
 
 def capture_on_cuda(function: Function, images: Tensor) -> Function:

@@ -13,7 +13,7 @@ from .token_set import TokenSet
 
 @dataclass(frozen=True)
 class AllocationRound:
-    """What one allocation round decided (ARTA 3.2.2).
+    """What one allocation round decided about the candidates of one level (ARTA 3.2.2).
 
     Attributes:
         scores: ``(N,)`` float32 boundary scores, one per candidate token.
@@ -44,7 +44,9 @@ class MixedTokens:
         levels: token sets, patch sizes descending.
         image_size: ``(height, width)`` in pixels of the images as they came in.
         canvas: ``(height, width)`` in pixels after padding right and below.
-        rounds: one entry per allocation round, first round first.
+        rounds: one entry per allocation round, first round first. Behind them, with
+            ``ReconsideringAllocation``, what later rounds decided about the coarser tokens that
+            were left: by round, then coarse to fine.
     """
 
     levels: tuple[TokenSet, ...]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import pytest
 import torch
+from mmseg.registry import MODELS
 
 from mmseg_arta.engine import CannotCapture, GraphedInference
-from tests.builders import family_segmentor, samples
+from mmseg_arta.models import BudgetAllocation, TokenCosts
+from tests.builders import NANO, family_segmentor, samples
 
 SIZE = (40, 64)
 
@@ -70,6 +73,93 @@ def test_windows_share_a_graph():
     with GraphedInference(model, capture=fake):
         torch.testing.assert_close(model.inference(image, meta), expected)
     assert fake.captured == [(1, 3, 32, 32)] and fake.replayed == 1 + 4
+
+
+@torch.no_grad()
+def test_graphs_hold_no_weights_that_autocast_cast():
+    model, kept = segmentor(), []
+    model.backbone.register_forward_hook(
+        lambda *args: kept.append(torch.is_autocast_cache_enabled())
+    )
+
+    def capture(function, images):
+        function(images)
+        raise CannotCapture('no memory')
+
+    with torch.autocast('cpu', torch.bfloat16), GraphedInference(model, capture=capture) as graphs:
+        model.inference(torch.randn(1, 3, *SIZE), metas())
+        assert list(graphs.reasons.values()) == ['no memory']
+        # In the capture, and in eager mode afterwards.
+        assert kept == [False, True]
+
+
+def of_its_settings(model):
+    """A capture whose graphs keep the policies that the model had, as graphs keep launches."""
+
+    def capture(function, images):
+        backbone = model.backbone
+        names = [name for name in ('policy', 'merging', 'max_tokens') if name in vars(backbone)]
+        then = {name: copy.deepcopy(getattr(backbone, name)) for name in names}
+
+        def replay(images):
+            now = {name: getattr(backbone, name) for name in names}
+            vars(backbone).update(then)
+            try:
+                return function(images)
+            finally:
+                vars(backbone).update(now)
+
+        return replay
+
+    return capture
+
+
+def budget(tokens):
+    return dict(type='BudgetAllocation', tokens=tokens)
+
+
+BY_GFLOPS = dict(
+    type='BudgetAllocation', gflops=40.0, costs=dict(tokens=(1.0, 1.0, 1.0, 1.0), fixed=1.0)
+)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'change'),
+    [
+        ('ARTA', budget(40), lambda of: setattr(of.policy, 'tokens', 200)),
+        ('ARTA', BY_GFLOPS, lambda of: setattr(of.policy, 'gflops', 200.0)),
+        (
+            'ARTA',
+            BY_GFLOPS,
+            lambda of: setattr(of.policy, 'costs', TokenCosts((0.1, 0.1, 0.1, 0.1))),
+        ),
+        (
+            'ARTA',
+            dict(train=dict(type='FullAllocation'), test=budget(40)),
+            lambda of: setattr(of.policy.test, 'tokens', 200),
+        ),
+        ('ARTA', budget(40), lambda of: setattr(of, 'policy', BudgetAllocation(tokens=200))),
+        ('ARTA', budget(200), lambda of: setattr(of, 'max_tokens', 40)),
+        ('CTS', None, lambda of: setattr(of.merging, 'share', 0.9)),
+    ],
+    ids=['tokens', 'gflops', 'costs', 'part', 'another policy', 'max_tokens', 'merging'],
+)
+@torch.no_grad()
+def test_another_budget_is_another_graph(name, options, change):
+    torch.manual_seed(0)
+    model = family_segmentor(name)
+    if options is not None:
+        model.backbone = MODELS.build(dict(type='ARTA', arch=NANO, allocation=options))
+    model.eval()
+    images, meta = torch.randn(1, 3, 64, 64), metas(1, (64, 64))
+    with GraphedInference(model, capture=of_its_settings(model)) as graphs:
+        before = model.inference(images, meta)
+        assert torch.equal(before, model.inference(images, meta)) and len(graphs.graphs) == 1
+        change(model.backbone)
+        found = model.inference(images, meta)
+        assert len(graphs.graphs) == 2 and not graphs.reasons
+    assert torch.equal(found, model.inference(images, meta))
+    assert not torch.equal(found, before)
 
 
 @pytest.mark.parametrize(

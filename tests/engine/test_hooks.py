@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import cv2
@@ -91,6 +92,24 @@ def test_training_logs_tokens_and_scores(tmp_path, hub):
     hook.after_run(runner)
     model.backbone(torch.randn(1, 3, 32, 32))
     assert len(hook.take()) == 1  # nothing recorded after the run
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_features_are_let_go(tmp_path, training):
+    model = segmentor().train(training)
+    hook = TokenStatisticsHook()
+    hook.before_run(runner_for(model, tmp_path))
+    for _ in range(3):
+        tokens = model.backbone(torch.randn(2, 3, 64, 96))
+        of_features = [weakref.ref(level.feats) for level in tokens.levels]
+        expected = round_statistics(tokens), tokens.tokens_per_image()
+        del tokens
+        # Nor does the graph of a training step keep them.
+        assert not any(feats() is not None for feats in of_features)
+    recorded = hook.take()
+    assert len(recorded) == 3
+    assert (round_statistics(recorded[-1]), recorded[-1].tokens_per_image()) == expected
+    assert not any(one.scores.requires_grad for tokens in recorded for one in tokens.rounds)
 
 
 def test_coverage_of_all_and_of_no_tokens(tmp_path, hub):

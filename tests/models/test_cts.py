@@ -228,6 +228,22 @@ def test_policy_is_frozen_and_out_of_the_optimiser():
         assert torch.equal(value, before[key])
 
 
+def test_what_merges_does_not_depend_on_autocast():
+    torch.manual_seed(0)
+    backbone = cts().eval().backbone
+    backbone.policy_net.backbone.init_weights()
+    # Scores of new weights are nearly equal.
+    for conv in backbone.policy_net.decode_head.convs.values():
+        conv.weight *= 1e3
+    policy, images = backbone.policy_net, torch.randn(2, 3, 256, 256)
+    expected = policy.scores(images, (16, 16), 16)[2]
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(policy.scores(images, (16, 16), 16)[2], expected)
+        assert policy.scores(images.bfloat16(), (16, 16), 16)[2].dtype == torch.float32
+        owner = backbone(images).layout.owner
+    assert torch.equal(owner, backbone(images).layout.owner)
+
+
 def test_policy_checkpoint_loads_from_its_own_training(tmp_path):
     trained = MODELS.build(
         dict(

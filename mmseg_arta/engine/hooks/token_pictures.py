@@ -23,7 +23,7 @@ class TokenPictureHook(TokenRecorderHook):
     The main process writes one PNG per picked image, in training runs to
     ``<work_dir>/<out_dir>/val/iter_<iteration>/``, in test runs to ``<work_dir>/<out_dir>/test/``.
     Windows of slide inference are drawn into one picture. With test-time augmentation none
-    is written, and the log says so once.
+    is written, and the log says why once.
 
     Args:
         interval: every how many images one is picked.
@@ -42,7 +42,6 @@ class TokenPictureHook(TokenRecorderHook):
         self.max_images = max_images
         self.out_dir = out_dir
         self._seen = self._written = 0
-        self._told = False
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting anew."""
@@ -81,12 +80,7 @@ class TokenPictureHook(TokenRecorderHook):
 
     def _after_eval_iter(self, runner: Runner, mode: str, samples: Sequence[Any]) -> None:
         windows = self.take_windows(runner, samples)
-        if not dist.is_main_process():
-            return
-        if windows is None:
-            if not self._told:
-                runner.logger.info('TokenPictureHook: no pictures with test-time augmentation')
-                self._told = True
+        if windows is None or not dist.is_main_process():
             return
         meta = runner.visualizer.dataset_meta
         folder = Path(runner.work_dir) / self.out_dir / mode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -16,15 +17,17 @@ from ..windows import Window, windows_of
 
 
 class TokenRecorderHook(Hook):
-    """Base of hooks that look at the tokens a backbone returned.
+    """Base of hooks that look at which tokens a backbone returned.
 
     Tokens are taken from the backbone's output, so models carry no code for it. A
-    backbone that returns something else is an error when the run starts to use it.
+    backbone that returns something else is an error when the run starts to use it. Places
+    and scores are kept, see :func:`without_features`.
     """
 
     def __init__(self) -> None:
         self._tokens: list[MixedTokens] = []
         self._handle: Any = None
+        self._told = False
 
     def before_run(self, runner: Runner) -> None:
         """Start to record."""
@@ -44,7 +47,7 @@ class TokenRecorderHook(Hook):
                 f'{type(module).__name__} returned {type(output).__name__}: remove '
                 'the hook from custom_hooks'
             )
-        self._tokens.append(output)
+        self._tokens.append(without_features(output))
 
     def take(self) -> list[MixedTokens]:
         """Tokens of all forward passes since the last call: several in slide inference."""
@@ -52,8 +55,31 @@ class TokenRecorderHook(Hook):
         return taken
 
     def take_windows(self, runner: Runner, samples: Sequence[Any]) -> list[Window] | None:
-        """What :meth:`take` gives, with places: see :func:`~..windows.windows_of`."""
-        return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg)
+        """What :meth:`take` gives, with places: see :func:`~..windows.windows_of`.
+
+        If these cannot be told, the log says why, once.
+        """
+
+        def tell(reason: str) -> None:
+            if not self._told:
+                runner.logger.warning(f'{type(self).__name__} leaves out images: {reason}')
+                self._told = True
+
+        return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg, tell)
+
+
+def without_features(tokens: MixedTokens) -> MixedTokens:
+    """Tokens without features, ``(T, 0)``, and without the gradient of their scores.
+
+    Neither the features of all windows of an image nor the graph of a training step then stay in
+    memory as long as the tokens do.
+    """
+    # Not with_feats: what was computed of the places would stay, too.
+    levels = tuple(
+        replace(level, feats=level.feats.new_empty((len(level), 0))) for level in tokens.levels
+    )
+    rounds = tuple(replace(record, scores=record.scores.detach()) for record in tokens.rounds)
+    return replace(tokens, levels=levels, rounds=rounds)
 
 
 def backbone_of(model: nn.Module) -> nn.Module:

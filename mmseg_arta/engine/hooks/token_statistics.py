@@ -36,7 +36,8 @@ class TokenStatisticsHook(TokenRecorderHook):
     ``boundary_covered``, the share of true class-boundary pixels that lie under a token
     of the finest level, and ``boundary_covered_random``, that share for as many finest
     tokens whose parents are drawn at random (both in percent). In slide inference all
-    counts are per window. With test-time augmentation nothing is recorded.
+    counts are per window, however many windows a forward pass takes. With test-time
+    augmentation nothing is recorded, and the log says why once.
 
     Before training it also refuses a model whose allocator could never learn.
 
@@ -136,12 +137,13 @@ class TokenStatisticsHook(TokenRecorderHook):
     def _after_eval_epoch(self, runner: Runner, mode: str) -> None:
         hub = MessageHub.get_current_instance()
         lines = []
-        for name in sorted(self._sums):
-            pair = torch.tensor([self._sums[name], float(self._weights[name])], dtype=torch.float64)
-            dist.all_reduce(pair)
-            if pair[1] == 0:
+        # Names differ between processes: a round without candidates has no score.
+        parts = dist.all_gather_object((self._sums, self._weights))
+        for name in sorted({name for sums, _ in parts for name in sums}):
+            weight = sum(weights.get(name, 0) for _, weights in parts)
+            if weight == 0:
                 continue
-            value = float(pair[0] / pair[1])
+            value = sum(sums.get(name, 0.0) for sums, _ in parts) / weight
             hub.update_scalar(f'{mode}/{name}', value)
             lines.append(f'{name}: {value:.4g}')
         if lines:

@@ -17,6 +17,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from ...option_checks import MOST_CHANNELS, check_config, check_init_cfg, check_whole
+from ...structures import without_autocast
 from ..layers import for_convolutions
 from .arch import checked_images
 from .pretrained import load_pretrained
@@ -219,7 +220,10 @@ class GroupPolicyNet(BaseModule):
 
     @torch.no_grad()
     def scores(self, image: Tensor, grid: tuple[int, int], patch_size: int) -> dict[int, Tensor]:
-        """P(one class) of every whole group of a grid of patches.
+        """P(one class) of every whole group of a grid of patches, outside autocast.
+
+        Policies compare it with thresholds and with itself: which groups merge shall not depend on
+        the number type around the model.
 
         Args:
             image: ``(B, in_channels, H, W)``.
@@ -231,5 +235,7 @@ class GroupPolicyNet(BaseModule):
         """
         stride = self.backbone.stride
         image = F.pad(image, (0, -image.shape[3] % stride, 0, -image.shape[2] % stride))
-        logits = self.decode_head(self.backbone(image), grid)
+        kind = next(iter(self.decode_head.convs.values())).weight.dtype
+        with without_autocast(image):
+            logits = self.decode_head(self.backbone(image.to(kind)), grid)
         return {size: maps.float().softmax(1)[:, 1] for size, maps in logits.items()}

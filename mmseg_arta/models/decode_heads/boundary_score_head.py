@@ -36,7 +36,8 @@ class BoundaryScoreHead(BaseModule):
     behind ``TokensToMaps``. It has no parameters: the scores are those the backbone
     chose its tokens by. Targets are the shares of class-boundary pixels per patch,
     made from ``gt_sem_seg``. A round's loss is the mean over all its candidates in the
-    batch, without those whose patch is wholly ignored; rounds are summed.
+    batch, without those whose patch is wholly ignored; rounds are summed. Coarser candidates
+    that later rounds reconsider have losses of their own.
 
     Args:
         loss_weight: weight of every round.
@@ -92,7 +93,9 @@ class BoundaryScoreHead(BaseModule):
             train_cfg: unused.
 
         Returns:
-            ``loss_boundary_<round>`` for every allocation round, counted from 1.
+            ``loss_boundary_<number>`` for every entry of ``MixedTokens.rounds``, counted from 1:
+            the allocation rounds, and behind them with ``ReconsideringAllocation`` the coarser
+            candidates that later rounds decided about.
 
         Raises:
             ValueError: if labels and images differ in size.

@@ -24,9 +24,10 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
 
     - ``windows_per_forward``, 1 by default;
     - ``accumulate_on``: device where the windows' predictions are added up, that of the images by
-      default. With 'cpu' the memory taken on an accelerator is that of
-      ``windows_per_forward`` windows, however large the images are; the prediction is returned
-      on that device, too.
+      default. With 'cpu' the memory taken on an accelerator is that of the image and of
+      ``windows_per_forward`` windows, however many there are; the prediction is returned on
+      that device, too. ``TokenStatisticsHook`` and ``TokenPictureHook`` keep the places and
+      scores of all windows besides, about 10 bytes a token.
 
     Besides its windows slide mode holds the image, the sums of scores and the windows per pixel:
     4 (in_channels + classes + 1) bytes a pixel. An image of 8000x8000 and 5 classes took 2331 MB,
