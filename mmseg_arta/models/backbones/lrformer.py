@@ -189,10 +189,11 @@ class LRFormer(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over the blocks.
         position_conv: depth-wise convolution before the attention (LRFormer table 9).
         mlp_conv: depth-wise convolution in the feed-forward networks (LRFormer table 9).
-        out_indices: stages whose maps are returned, ascending.
+        out_indices: stages whose maps are returned, ascending; those behind the last one are left
+            out.
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
-            checkpoint that does not fit is an error.
+            checkpoint that does not fit is an error, but for stages that are left out.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
@@ -259,7 +260,8 @@ class LRFormer(BaseModule):
         The fan of a depth-wise convolution is counted per group.
         """
         if is_pretrained(self.init_cfg):
-            load_pretrained(self, self.init_cfg)
+            left_out = [rf'stages\.{stage}\.' for stage in range(len(self.stages), len(_STRIDES))]
+            load_pretrained(self, self.init_cfg, unused=left_out)
         elif self.init_cfg:
             super().init_weights()
         else:
