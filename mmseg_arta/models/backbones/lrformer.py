@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...option_checks import (
     MOST_CHANNELS,
@@ -162,10 +161,7 @@ class LRFormerStage(nn.Module):
         """``(B, C_in, H, W)`` to ``(B, dim, H / s, W / s)`` of the embedding's stride s."""
         x = self.embed(x)
         for block in self.blocks:
-            if self.with_cp and x.requires_grad:
-                x = checkpoint(block, x, self.pool_convs, use_reentrant=False)
-            else:
-                x = block(x, self.pool_convs)
+            x = block(x, self.pool_convs, self.with_cp)
         return x
 
 
