@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from mmseg_arta.analysis.launches import LaunchCounter
 from mmseg_arta.models import SparseMask2FormerHead
 from mmseg_arta.models.decode_heads.mask2former import (
     GridPixelDecoder,
@@ -104,7 +107,8 @@ def test_grid_attention_samples_bilinearly():
     sizes = ((4, 6), (2, 3))
     centers = torch.rand(30, 2).double()
     x, query = torch.randn(1, 30, 4).double(), torch.randn(1, 30, 4).double()
-    found = layer(query, x, GridPlaces(centers, sizes))
+    places = replace(GridPlaces.of(sizes, centers.device), centers=centers)
+    found = layer(query, x, places)
     value = layer.value(x)[0]
     maps = [part.view(*size, 4) for part, size in zip(value.split([24, 6]), sizes, strict=True)]
     offsets = layer.offsets(query)[0].view(30, 2, 2, 3, 2)
@@ -123,6 +127,16 @@ def test_grid_attention_samples_bilinearly():
                         weights[index, head, level, point] * near * maps[level][row, col, lanes]
                     )
         torch.testing.assert_close(found[0, index], layer.proj(expected[index]))
+
+
+@torch.no_grad()
+def test_nothing_is_copied_from_the_host():
+    decoder = GridPixelDecoder((4, 4, 3), 32, 32, 2, 2, hidden=8).eval()
+    levels = [grid_tokens(2, (2 * side, 3 * side), 16 // side, 4) for side in (1, 2)]
+    tokens = MixedTokens((*levels, grid_tokens(2, (8, 12), 4, 3)), (32, 48), (32, 48))
+    with LaunchCounter(decoder) as counter:
+        decoder(tokens)
+    assert counter.total.copied == 0
 
 
 def test_finest_map_adds_what_is_coarser():
