@@ -139,7 +139,17 @@ class TokenSet:
 
     @classmethod
     def from_map(cls, feats: Tensor, patch_size: int, kind: TokenKind = 'patch') -> TokenSet:
-        """All tokens of a dense map ``(B, C, H, W)`` whose cells are ``patch_size`` px wide."""
+        """All tokens of a dense map ``(B, C, H, W)`` whose cells are ``patch_size`` px wide.
+
+        Raises:
+            ValueError: if ``patch_size`` is no multiple of the finest patch, which places are
+                counted in.
+        """
+        if patch_size % FINEST_PATCH:
+            raise ValueError(
+                f'TokenSet.from_map: patch_size must be a multiple of {FINEST_PATCH}, '
+                f'found {patch_size}'
+            )
         batch, channels, height, width = host_sizes(feats)
         rows = feats.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
         lengths = (height * width,) * batch

@@ -59,6 +59,14 @@ def test_layers_are_those_of_stock_transformers(backbone, rate):
     assert heads and all(found[name]['lr'] == 1e-3 for name in heads)
 
 
+def test_blocks_that_are_left_out_do_not_count():
+    backbone = MODELS.build(dict(type='StepViT', **dict(STEP, out_indices=(DEPTH - 2,))))
+    assert backbone.get_layer_depth('pos_embed') == (0, DEPTH + 1)
+    last = f'layers.{DEPTH - 2}.ln1.weight'
+    assert last in backbone.state_dict()
+    assert backbone.get_layer_depth(last) == (DEPTH - 1, DEPTH + 1)
+
+
 def test_other_backbones_are_left_to_the_stock_constructor():
     model = nn.Module()
     model.backbone = type('MAE', (nn.Module,), {})()

@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 
 from mmseg_arta.analysis.reduced import reduced_model
 from mmseg_arta.models import AutoFocusFormer, TokensToMaps
-from mmseg_arta.models.decode_heads.mask2former.mask_features import central_cells
+from mmseg_arta.models.decode_heads.mask2former.mask_features import CellTokens, central_cells
 from mmseg_arta.structures import Neighborhood
 from tests.helpers import raster_order, take
 
@@ -153,9 +153,12 @@ def test_out_stages():
 
 
 def test_point_tokens_look_at_their_own_cell():
-    level = small()(torch.randn(1, 3, 64, 64)).levels[0]
-    cells = central_cells(level, (16, 16))
-    assert torch.equal(cells, (level.xy[:, 1] * 16 + level.xy[:, 0]).long()[:, None].expand(-1, 4))
+    levels = small()(torch.randn(1, 3, 64, 64)).levels
+    # Cells of 4 px, and of 8 px behind a model that hands out no finer points.
+    for finest, step in ((levels[-1], 1), (levels[-2], 2)):
+        cells = central_cells(levels[0], CellTokens.of([finest]))
+        x, y = (levels[0].xy // step).long().unbind(1)
+        assert torch.equal(cells, (y * (16 // step) + x)[:, None].expand(-1, 4))
 
 
 def test_maps_take_the_nearest_point():

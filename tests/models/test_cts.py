@@ -330,6 +330,8 @@ def test_head_options():
         GroupPolicyHead(group_sizes=(3,))
     with pytest.raises(ValueError, match='ascend'):
         GroupPolicyHead(group_sizes=(4, 2))
+    with pytest.raises(ValueError, match='2x2 patches of 32 px must be as large as a cell'):
+        GroupPolicyHead(group_sizes=(2, 4), patch_size=32)
     with pytest.raises(ValueError, match='group_sizes'):
         StepViT(
             arch=TINY,

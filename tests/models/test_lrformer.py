@@ -225,15 +225,19 @@ def test_stages_behind_the_last_output_are_not_there():
     assert [maps.shape[1:] for maps in model(torch.randn(1, 3, 32, 64))] == [(8, 4, 8), (20, 2, 4)]
 
 
-def test_recomputed_blocks_give_the_same_gradients():
-    model = LRFormer(TINY, 4, drop_path_rate=0.0).eval()
-    other = LRFormer(TINY, 4, drop_path_rate=0.0, with_cp=True).eval()
+@pytest.mark.parametrize('training', [False, True])
+def test_recomputed_blocks_give_the_same_gradients_and_statistics(training):
+    arch = TINY | dict(pre_norm_blocks=(0, 1))
+    model = LRFormer(arch, 4, drop_path_rate=0.0).train(training)
+    other = LRFormer(arch, 4, drop_path_rate=0.0, with_cp=True).train(training)
     other.load_state_dict(model.state_dict())
-    image = torch.randn(1, 3, 32, 32)
+    image = torch.randn(1, 3, 64, 64)
     for each in (model, other):
         sum(maps.square().sum() for maps in each(image)).backward()
     for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, msg=name)
+    for (name, p), q in zip(model.named_buffers(), other.buffers(), strict=True):
+        assert torch.equal(p, q), name
 
 
 def test_initial_weights():

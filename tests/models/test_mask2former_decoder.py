@@ -134,7 +134,8 @@ def test_central_cells(size, cells):
     # The patch in the second row and column of patches, on a grid of 24 columns.
     level = grid_tokens(1, (64 // size, 96 // size), size)
     second = 96 // size + 1
-    assert central_cells(level, (16, 24))[second].tolist() == cells
+    finest = CellTokens.of([grid_tokens(1, (16, 24), 4)])
+    assert central_cells(level, finest)[second].tolist() == cells
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_queries_always_have_something_to_look_at():
         (16, 24),
     )
     memory = Memory.of(level, torch.randn(3, 8), torch.randn(3, 8))
-    cells = central_cells(level, (16, 24))
+    cells = central_cells(level, CellTokens.of([grid_tokens(2, (16, 24), 4)]))
     found = attention_mask(embed, memory, feats.means(memory.laid_out(cells), 1))
     assert (found == 0).all() and found.shape == (2, 2, 3)
     feats.factors[0].index[0, cells[1]] = 1

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from mmseg_arta.analysis.launches import LaunchCounter
 from mmseg_arta.models import SparseMask2FormerHead
-from mmseg_arta.models.decode_heads.mask2former import GridPixelDecoder, PointPixelDecoder
+from mmseg_arta.models.decode_heads.mask2former import (
+    GridPixelDecoder,
+    PointPixelDecoder,
+    transformer_decoder,
+)
 from mmseg_arta.models.decode_heads.mask2former.grid_pixel_decoder import (
     GridDeformAttention,
     GridPlaces,
 )
+from mmseg_arta.models.decode_heads.mask2former.transformer_decoder import attention_mask
 from mmseg_arta.structures import MixedTokens
 from tests.builders import dense_segmentor, samples
 from tests.helpers import grid_tokens, some_tokens
@@ -51,6 +59,46 @@ def test_labels_larger_than_the_maps_are_an_error():
         head(maps[:3])
 
 
+@pytest.mark.parametrize('pixel_decoder', [dict(type='grid'), POINT], ids=['grid', 'point'])
+@pytest.mark.parametrize(
+    'strides', [(32, 16, 8, 4), (64, 32, 16, 8), (128, 64, 32, 16), (32, 16, 8)], ids=str
+)
+@torch.no_grad()
+def test_queries_attend_where_their_resized_masks_are(pixel_decoder, strides, monkeypatch):
+    masks = []
+
+    def keeping(*inputs):
+        masks.append(attention_mask(*inputs))
+        return masks[-1]
+
+    monkeypatch.setattr(transformer_decoder, 'attention_mask', keeping)
+    head = SparseMask2FormerHead(
+        [8] * len(strides),
+        5,
+        strides,
+        dim=32,
+        num_queries=8,
+        cell_position='none',
+        pixel_decoder={**pixel_decoder, 'num_layers': 1, 'num_heads': 2, 'hidden': 32},
+        transformer_decoder=dict(num_layers=len(strides), num_heads=2, hidden=32),
+    ).eval()
+    maps = [torch.randn(2, 8, 256 // stride, 384 // stride) for stride in reversed(strides)]
+    _, logits = head(maps)
+    # The decoder begins anew with the coarsest level.
+    turns = (*strides[:-1], strides[0])
+    for mask, before, stride in zip(masks, logits[:-1], turns, strict=True):
+        size = (256 // stride, 384 // stride)
+        expected = F.interpolate(before, size, mode='bilinear').flatten(2) < 0
+        # A query that is nowhere inside its mask attends everywhere.
+        expected &= ~expected.all(-1, keepdim=True)
+        assert torch.equal(mask < 0, expected)
+
+
+def test_strides_between_places_are_refused():
+    with pytest.raises(ValueError, match=r'patch_sizes must be multiples of 4.*\(16, 8, 4, 2\)'):
+        SparseMask2FormerHead([8] * 4, 5, (16, 8, 4, 2), pixel_decoder='grid')
+
+
 def test_grid_attention_samples_bilinearly():
     """One query at a time, with weights and offsets taken from the layer's own projections."""
     layer = GridDeformAttention(4, 2, 2, 3).double()
@@ -59,7 +107,8 @@ def test_grid_attention_samples_bilinearly():
     sizes = ((4, 6), (2, 3))
     centers = torch.rand(30, 2).double()
     x, query = torch.randn(1, 30, 4).double(), torch.randn(1, 30, 4).double()
-    found = layer(query, x, GridPlaces(centers, sizes))
+    places = replace(GridPlaces.of(sizes, centers.device), centers=centers)
+    found = layer(query, x, places)
     value = layer.value(x)[0]
     maps = [part.view(*size, 4) for part, size in zip(value.split([24, 6]), sizes, strict=True)]
     offsets = layer.offsets(query)[0].view(30, 2, 2, 3, 2)
@@ -78,6 +127,16 @@ def test_grid_attention_samples_bilinearly():
                         weights[index, head, level, point] * near * maps[level][row, col, lanes]
                     )
         torch.testing.assert_close(found[0, index], layer.proj(expected[index]))
+
+
+@torch.no_grad()
+def test_nothing_is_copied_from_the_host():
+    decoder = GridPixelDecoder((4, 4, 3), 32, 32, 2, 2, hidden=8).eval()
+    levels = [grid_tokens(2, (2 * side, 3 * side), 16 // side, 4) for side in (1, 2)]
+    tokens = MixedTokens((*levels, grid_tokens(2, (8, 12), 4, 3)), (32, 48), (32, 48))
+    with LaunchCounter(decoder) as counter:
+        decoder(tokens)
+    assert counter.total.copied == 0
 
 
 def test_finest_map_adds_what_is_coarser():

@@ -7,10 +7,12 @@ from argparse import ArgumentParser
 import pytest
 import torch
 from mmengine.config import Config, DictAction
+from mmseg.registry import MODELS
 from torch import nn
 
 from mmseg_arta.models import ARTA, AFFSwin, AutoFocusFormer, EfficientNetLite0, LRFormer
 from mmseg_arta.models.backbones.pretrained import is_pretrained, load_pretrained
+from tests.option_table import ATM
 
 AFF = dict(dims=(8, 16, 24, 32), depths=(1, 1, 1, 1), num_heads=(1, 2, 2, 4), mlp_ratio=2.0)
 MIXED = dict(
@@ -197,3 +199,25 @@ def test_a_classifier_starts_a_segmentation_backbone(name, tmp_path):
     init_cfg = saved(tmp_path, without(content, removed)) | dict(prefix='backbone.')
     with pytest.raises(ValueError, match=r'1 keys missing .*mlp\.fc1\.weight'):
         family(arch, init_cfg=init_cfg).init_weights()
+
+
+HEADS = {
+    'LRHead': dict(in_channels=[8, 8], channels=16, num_classes=3, in_index=[0, 1]),
+    'ATMHead': dict(ATM, num_stages=1),
+    'HaltingATMHead': ATM,
+    'ShrunkATMHead': dict(ATM, num_stages=1, grid=(4, 4)),
+    'SparseMask2FormerHead': dict(in_channels=(8, 8), num_classes=3, patch_sizes=(8, 4), dim=16),
+    'GroupPolicyHead': dict(in_channels=8),
+    'TokensToMaps': dict(in_channels=(8, 8)),
+}
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_weights_of_heads_and_necks_stay_as_loaded(name, tmp_path):
+    source = MODELS.build(dict(type=name, **HEADS[name])).state_dict()
+    source = {key: torch.rand_like(value.float()) for key, value in source.items()}
+    init_cfg = saved(tmp_path, source, wrapped=False)
+    model = MODELS.build(dict(type=name, init_cfg=init_cfg, **HEADS[name]))
+    model.init_weights()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value.float(), source[key]) or key.endswith('tracked'), key

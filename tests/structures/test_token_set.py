@@ -46,6 +46,12 @@ def test_from_map_is_raster_order_per_image():
     assert level.lengths == (6, 6)
 
 
+@pytest.mark.parametrize('patch_size', [2, 14])
+def test_cells_between_places_are_refused(patch_size):
+    with pytest.raises(ValueError, match=f'multiple of 4, found {patch_size}'):
+        TokenSet.from_map(torch.zeros(1, 2, 2, 3), patch_size)
+
+
 @pytest.mark.parametrize(
     'change, message',
     [

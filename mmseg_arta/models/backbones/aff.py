@@ -233,10 +233,12 @@ class AutoFocusFormer(BaseModule):
             image's result depends on the others in its batch and on how this PyTorch sorts, and
             the levels' rows come in the order of their clusters instead of raster order.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
-        out_stages: stages whose tokens are handed out, 0 the finest, ascending.
+        out_stages: stages whose tokens are handed out, 0 the finest, ascending; those behind the
+            last one are left out.
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
-            checkpoint that does not fit is an error, but for norms of stages.
+            checkpoint that does not fit is an error, but for norms of stages, and stages that are
+            left out.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
@@ -286,6 +288,8 @@ class AutoFocusFormer(BaseModule):
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         self.patch_embed = StridedPatchEmbed(dims[0], in_channels)
+        # Stages behind the last output would get no gradient, so they are left out.
+        last = self.out_stages[-1]
         self.stages = nn.ModuleList(
             AFFStage(
                 [
@@ -308,7 +312,7 @@ class AutoFocusFormer(BaseModule):
                 with_cp,
                 tie_order,
             )
-            for stage in range(_STAGES)
+            for stage in range(last + 1)
         )
         self.downsamples = nn.ModuleList(
             GridDownsample(dims[stage], dims[stage + 1], 2 << stage)
@@ -323,7 +327,7 @@ class AutoFocusFormer(BaseModule):
                 reserve,
                 expanded_position,
             )
-            for stage in range(_STAGES - 1)
+            for stage in range(last)
         )
 
     def init_weights(self) -> None:
@@ -331,7 +335,11 @@ class AutoFocusFormer(BaseModule):
         if is_pretrained(self.init_cfg):
             # A classifier has the norm of the stage that it hands out, and no other.
             norms = (r'stages\.\d\.norm\.',)
-            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+            left_out = [
+                rf'(stages\.{stage}|downsamples\.{stage - 1})\.'
+                for stage in range(len(self.stages), _STAGES)
+            ]
+            load_pretrained(self, self.init_cfg, new=norms, unused=(*norms, *left_out))
         elif self.init_cfg:
             super().init_weights()
         else:

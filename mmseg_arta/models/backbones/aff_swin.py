@@ -34,9 +34,10 @@ class AFFSwin(BaseModule):
         window_size: side of a window in tokens.
         drop_path_rate: largest stochastic depth probability; it grows linearly over all blocks.
         out_stages: stages whose maps are handed out, 0 the finest, ascending; only they have a
-            norm.
+            norm, and stages behind the last one are left out.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
-            checkpoint that does not fit is an error, but for norms of stages.
+            checkpoint that does not fit is an error, but for norms of stages, and stages that are
+            left out.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
@@ -66,6 +67,8 @@ class AFFSwin(BaseModule):
         total = sum(depths)
         rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
         self.patch_embed = StridedPatchEmbed(dims[0], in_channels)
+        # Stages behind the last output would get no gradient, so they are left out.
+        last = self.out_stages[-1]
         self.stages = nn.ModuleList(
             nn.ModuleList(
                 SwinBlock(
@@ -79,14 +82,14 @@ class AFFSwin(BaseModule):
                 )
                 for number in range(depths[stage])
             )
-            for stage in range(_STAGES)
+            for stage in range(last + 1)
         )
         self.merges = nn.ModuleList(
-            PatchMerging(dims[stage], dims[stage + 1]) for stage in range(_STAGES - 1)
+            PatchMerging(dims[stage], dims[stage + 1]) for stage in range(last)
         )
         self.norms = nn.ModuleList(
-            nn.LayerNorm(dim) if stage in self.out_stages else nn.Identity()
-            for stage, dim in enumerate(dims)
+            nn.LayerNorm(dims[stage]) if stage in self.out_stages else nn.Identity()
+            for stage in range(last + 1)
         )
 
     def init_weights(self) -> None:
@@ -94,7 +97,11 @@ class AFFSwin(BaseModule):
         if is_pretrained(self.init_cfg):
             # A classifier need not have the norms of stages that it does not hand out.
             norms = (r'norms\.\d\.',)
-            load_pretrained(self, self.init_cfg, new=norms, unused=norms)
+            left_out = [
+                rf'(stages\.{stage}|merges\.{stage - 1})\.'
+                for stage in range(len(self.stages), _STAGES)
+            ]
+            load_pretrained(self, self.init_cfg, new=norms, unused=(*norms, *left_out))
         elif self.init_cfg:
             super().init_weights()
         else:

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...option_checks import (
     MOST_CHANNELS,
@@ -162,10 +161,7 @@ class LRFormerStage(nn.Module):
         """``(B, C_in, H, W)`` to ``(B, dim, H / s, W / s)`` of the embedding's stride s."""
         x = self.embed(x)
         for block in self.blocks:
-            if self.with_cp and x.requires_grad:
-                x = checkpoint(block, x, self.pool_convs, use_reentrant=False)
-            else:
-                x = block(x, self.pool_convs)
+            x = block(x, self.pool_convs, self.with_cp)
         return x
 
 
@@ -189,10 +185,11 @@ class LRFormer(BaseModule):
         drop_path_rate: largest stochastic depth probability; it grows linearly over the blocks.
         position_conv: depth-wise convolution before the attention (LRFormer table 9).
         mlp_conv: depth-wise convolution in the feed-forward networks (LRFormer table 9).
-        out_indices: stages whose maps are returned, ascending.
+        out_indices: stages whose maps are returned, ascending; those behind the last one are left
+            out.
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: as in every mmengine module. ``dict(type='Pretrained', ...)`` is strict: a
-            checkpoint that does not fit is an error.
+            checkpoint that does not fit is an error, but for stages that are left out.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
 
     Raises:
@@ -259,7 +256,8 @@ class LRFormer(BaseModule):
         The fan of a depth-wise convolution is counted per group.
         """
         if is_pretrained(self.init_cfg):
-            load_pretrained(self, self.init_cfg)
+            left_out = [rf'stages\.{stage}\.' for stage in range(len(self.stages), len(_STRIDES))]
+            load_pretrained(self, self.init_cfg, unused=left_out)
         elif self.init_cfg:
             super().init_weights()
         else:

@@ -187,8 +187,9 @@ class StepViT(BaseModule):
         arch: 'base', 'large' or a dict with the fields of :class:`ViTArch`.
         img_size: height and width in pixels the positions are learned for.
         patch_size: side of a patch in pixels.
-        out_indices: blocks, counted from 0, whose tokens go to the head. With ``halting`` only
-            the last block's do, since the heads at the halting points hold the others.
+        out_indices: blocks, counted from 0, whose tokens go to the head; those behind the last one
+            are left out. With ``halting`` only the last block's do, since the heads at the
+            halting points hold the others.
         mlp_ratio: hidden over input channels of the feed-forward networks.
         drop_path_rate: largest stochastic depth probability, linear over the blocks.
         patch_bias: bias of the patch projection.
@@ -203,7 +204,7 @@ class StepViT(BaseModule):
             stock heads: merged tokens are copied to the patches they cover. Not with ``halting``.
         with_cp: recompute blocks in the backward pass to save memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads weights in the layout of the
-            stock backbone; a missing key is an error.
+            stock backbone; a missing key is an error. Blocks that are left out are not loaded.
         in_channels: channels of the images, such as 1 for depth or grey; published weights fit 3.
             The policy network's backbone must take as many.
 
@@ -244,10 +245,11 @@ class StepViT(BaseModule):
         self.arch = resolve_arch(arch, VIT_ARCHS)
         dims, depth = self.arch.embed_dims, self.arch.num_layers
         check_ratio(self, [dims], mlp_ratio=mlp_ratio)
-        check_whole(self, 0, depth - 1, optional=True, shrink_at=shrink_at)
         size = check_image_size(self, img_size, patch_size)
         self.patch_size, self.maps, self.with_cp = patch_size, maps, with_cp
         self.out_indices = check_ascending(self, 0, depth - 1, out_indices=out_indices)
+        last = self.out_indices[-1]
+        check_whole(self, 0, last, optional=True, shrink_at=shrink_at)
         self.shrink_at = shrink_at
         if (merging is None) != (policy_net is None):
             raise ValueError('StepViT: merging and policy_net go together, give both or neither')
@@ -256,12 +258,9 @@ class StepViT(BaseModule):
                 f'StepViT: with halting, maps must be False and out_indices ({depth - 1},), '
                 f'found {maps} and {self.out_indices}'
             )
-        if shrink_at is not None and (
-            maps or merging is not None or halting is not None or not 0 <= shrink_at < depth
-        ):
+        if shrink_at is not None and (maps or merging is not None or halting is not None):
             raise ValueError(
-                f'StepViT.shrink_at must be a block below {depth}, without merging, halting and '
-                f'maps; found {shrink_at}'
+                f'StepViT.shrink_at must be without merging, halting and maps; found {shrink_at}'
             )
         self.embed_dims = dims
         self.grid = (size[0] // patch_size, size[1] // patch_size)
@@ -270,8 +269,10 @@ class StepViT(BaseModule):
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dims))
         remember_grid(self)
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
+        # Blocks behind the last output would get no gradient, so they are left out.
         self.layers = nn.ModuleList(
-            PackedViTBlock(dims, self.arch.num_heads, mlp_ratio, rate, norm_eps) for rate in rates
+            PackedViTBlock(dims, self.arch.num_heads, mlp_ratio, rate, norm_eps)
+            for rate in rates[: last + 1]
         )
         self.merging: MergingPolicy | None = None
         if merging is not None:
@@ -300,13 +301,15 @@ class StepViT(BaseModule):
         if self.merging is not None:
             self.policy_net.init_weights()
         if self.init_cfg:
+            behind = range(len(self.layers), self.arch.num_layers)
+            left_out = [rf'layers\.{number}\.' for number in behind]
             load_pretrained(
                 self,
                 self.init_cfg,
                 # The file of a plain transformer; a policy network has its own.
                 new=(r'halting\.', r'policy_net\.'),
                 # What stands around the blocks differs between published files.
-                unused=(r'(?!layers\.)',),
+                unused=(r'(?!layers\.)', *left_out),
                 adapt=self._adapt,
             )
         self._is_init = True
@@ -316,6 +319,7 @@ class StepViT(BaseModule):
 
         As of stock Vision Transformers: patch and position embeddings are layer 0, block ``i`` is
         layer ``i + 1``, and all else, whatever follows the backbone included, is the last one.
+        Blocks that are left out do not count.
 
         Args:
             param_name: of the parameter.

@@ -74,22 +74,24 @@ def group_targets(
 class GroupPolicyHead(BaseModule):
     """Two logits, several classes and one class, for every group of patches.
 
-    Groups of 2x2 patches have a 1x1 convolution on features of that stride, as published. Larger
-    groups, of which STEP does not tell more than that their features enter a linear layer, have
-    one on the mean and the maximum of the features inside the group.
+    Groups of 2x2 patches are one cell of the features each, which enters a 1x1 convolution, as
+    published. Larger groups, of which STEP does not tell more than that their features enter a
+    linear layer, have one on the mean and the maximum of their cells, be they several or one.
 
     Args:
         group_sizes: sides of groups in patches: powers of two, ascending.
         in_channels: channels of the features.
         patch_size: side of a patch in pixels.
-        stride: of the features in pixels; the smallest group is as large.
+        stride: side of a cell of the features in pixels; a group's side is that of one or more
+            cells.
         mixed: see :func:`group_targets`.
         num_classes: of the data set; the head itself knows none.
         ignore_index: label of ignored pixels.
         init_cfg: as in every mmengine module.
 
     Raises:
-        ValueError: for groups smaller than the stride, or not in ascending powers of two.
+        ValueError: for groups that are no whole cells, or not in ascending powers of two; for
+            groups of 2x2 patches that are several cells.
     """
 
     def __init__(
@@ -123,6 +125,12 @@ class GroupPolicyHead(BaseModule):
                     f'GroupPolicyHead.group_sizes must be powers of two whose {patch_size} px '
                     f'patches make up multiples of {stride} px, found {self.group_sizes}'
                 )
+        if 2 in self.group_sizes and 2 * patch_size != stride:
+            # They have no weights for a mean and a maximum.
+            raise ValueError(
+                f'GroupPolicyHead.group_sizes: groups of 2x2 patches of {patch_size} px must be as '
+                f'large as a cell of {stride} px, leave them out of {self.group_sizes}'
+            )
         if sorted(set(self.group_sizes)) != list(self.group_sizes):
             raise ValueError(f'GroupPolicyHead.group_sizes must ascend, found {self.group_sizes}')
         self.patch_size, self.stride, self.mixed = patch_size, stride, mixed

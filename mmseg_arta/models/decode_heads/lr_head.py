@@ -110,9 +110,10 @@ class LRHead(BaseDecodeHead):
 
     def init_weights(self) -> None:
         """Blocks as in the backbone, all else as in every stock head."""
-        super().init_weights()
         for block in (self.block1, self.block2):
             init_low_resolution_layers(block)
+        # Last, since it loads a checkpoint that init_cfg names.
+        super().init_weights()
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Logits ``(B, num_classes, H, W)`` at the size of the finest map that is used.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...option_checks import check_each
 from ...structures import host_sizes
@@ -222,9 +223,23 @@ class LowResolutionBlock(nn.Module):
         self.scale2 = scale()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, convs: Iterable[nn.Module] | None = None) -> Tensor:
-        """``x (B, C, H, W)``; ``convs`` as in :class:`LowResolutionSelfAttention`."""
+    def forward(
+        self, x: Tensor, convs: Iterable[nn.Module] | None = None, with_cp: bool = False
+    ) -> Tensor:
+        """Mix the cells of a map.
+
+        Args:
+            x: ``(B, C, H, W)``.
+            convs: as in :class:`LowResolutionSelfAttention`.
+            with_cp: recompute the block in the backward pass to save memory.
+        """
+        # Not recomputed: batch normalisation would count the batch twice.
         x = self.pre_norm(x)
+        if with_cp and x.requires_grad:
+            return checkpoint(self._mix, x, convs, use_reentrant=False)
+        return self._mix(x, convs)
+
+    def _mix(self, x: Tensor, convs: Iterable[nn.Module] | None) -> Tensor:
         if self.cpe is not None:
             x = x + self.cpe(x)
         x = x + self.drop_path(self.scale1(self.attn(self.norm1(x), convs)))

@@ -268,10 +268,9 @@ class ATMTokenClassifier(BaseModule):
 
     def forward(self, tokens: ActiveTokens, layout: TokenLayout) -> tuple[Tensor, Tensor]:
         """Class logits ``(B, classes, 2)`` and mask logits ``(A, classes)`` of active tokens."""
-        areas = layout.areas() if self.weigh_areas else None
-        if areas is not None:
-            areas = areas.float().log()
-            areas = areas if tokens.rows is None else areas.index_select(0, tokens.rows)
+        areas = ATMBase.log_areas(layout) if self.weigh_areas else None
+        if areas is not None and tokens.rows is not None:
+            areas = areas.index_select(0, tokens.rows)
         queries = self.queries.weight.expand(layout.batch_size, -1, -1)
         memory = self.input_proj(tokens.feats)
         queries, logits = self.decoder(queries, memory, tokens.lengths, areas)[-1]

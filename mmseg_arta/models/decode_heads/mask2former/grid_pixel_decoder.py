@@ -31,10 +31,20 @@ class GridPlaces:
     Attributes:
         centers: ``(N, 2)`` centres of all cells, maps laid end to end, as shares of the image.
         sizes: ``(rows, columns)`` of every map.
+        halves: ``(2,)`` float32 half the columns and half the rows of every map.
     """
 
     centers: Tensor
     sizes: tuple[tuple[int, int], ...]
+    halves: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, sizes: tuple[tuple[int, int], ...], device: torch.device) -> GridPlaces:
+        """The places of maps that each cover the whole image."""
+        centers = torch.cat([_cell_centers(size, device) for size in sizes])
+        # Made on the device: numbers from the host would have to be copied there.
+        halves = (torch.linspace(cols / 2, rows / 2, 2, device=device) for rows, cols in sizes)
+        return cls(centers, sizes, tuple(halves))
 
 
 class MapGroupNorm(nn.GroupNorm):
@@ -73,9 +83,10 @@ class GridDeformAttention(DeformAttention):
         value = self.value(x).transpose(1, 2).reshape(batch * heads, dim // heads, cells)
         levels = value.split([rows * cols for rows, cols in places.sizes], 2)
         out = value.new_zeros(value.shape)
-        for level, size, offset, share in zip(levels, places.sizes, offsets, weight, strict=True):
-            # In half cells, as grid_sample counts from -1 to 1.
-            half = offset.new_tensor([size[1] / 2, size[0] / 2])
+        for level, size, half, offset, share in zip(
+            levels, places.sizes, places.halves, offsets, weight, strict=True
+        ):
+            # Over half the cells, as grid_sample counts from -1 to 1.
             location = (places.centers * 2 - 1 + offset / half).flatten(0, 1)  # (B H, P, N, 2)
             maps = level.unflatten(2, size)
             # Places need more digits than half precision has: a model in it is sampled in float32.
@@ -191,7 +202,7 @@ class GridPixelDecoder(nn.Module):
             + embed
             for level, embed in zip(levels, self.level_embed, strict=True)
         ]
-        places = GridPlaces(torch.cat([_cell_centers(size, device) for size in sizes]), sizes)
+        places = GridPlaces.of(sizes, device)
         rows, row_position = torch.cat(x, 1), torch.cat(position, 1)
         for layer in self.layers:
             rows = layer(rows, row_position, places)

@@ -21,7 +21,7 @@ from ....option_checks import (
     check_whole,
     check_wholes,
 )
-from ....structures import MixedTokens, TokenMaps, TokenSet, host_sizes
+from ....structures import FINEST_PATCH, MixedTokens, TokenMaps, TokenSet, host_sizes
 from ...losses import SetCriterion
 from ..data_samples import check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
@@ -55,7 +55,7 @@ class SparseMask2FormerHead(BaseModule):
     Args:
         in_channels: channels of the backbone's levels, coarse to fine (of maps too).
         num_classes: classes without 'no object'.
-        patch_sizes: patch sizes of the levels in pixels, coarse to fine.
+        patch_sizes: patch sizes of the levels in pixels, coarse to fine; multiples of 4.
         dim: channels of the decoder, mask features included.
         num_queries: queries; at least as many as classes in an image.
         normalize: how sine positions are normalised: by the 'canvas', or 'max' as published.
@@ -109,6 +109,12 @@ class SparseMask2FormerHead(BaseModule):
             raise ValueError(
                 f'SparseMask2FormerHead: in_channels names {len(in_channels)} levels, '
                 f'patch_sizes {len(patch_sizes)}'
+            )
+        if any(size % FINEST_PATCH for size in patch_sizes):
+            # Places of tokens are counted in finest patches.
+            raise ValueError(
+                f'SparseMask2FormerHead.patch_sizes must be multiples of {FINEST_PATCH}, '
+                f'found {tuple(patch_sizes)}'
             )
         if align_corners:
             raise ValueError('SparseMask2FormerHead.align_corners: only False is supported')

@@ -165,17 +165,21 @@ class CellTokens:
         return Factor(feats[order[slots]], slice(0, feats.shape[1]), index)
 
 
-def central_cells(level: TokenSet, grid: tuple[int, int]) -> Tensor:
+def central_cells(level: TokenSet, cells: CellTokens) -> Tensor:
     """The four central cells of every token's patch, ``(T, 4)`` int64 in raster order.
 
     Their mean is what interpolation from the 4 nearest cells gives at the patch's centre.
     A patch of one cell has it four times. So has a point: interpolation by inverse distances
     gives all the weight to the cell that the point lies in.
     """
-    unit = level.unit if level.kind == 'patch' else 1
+    grid = cells.grid
+    # Cells are patches of the finest level, which may be larger than the finest patch.
+    step = cells.levels[-1].unit
+    unit = max(level.unit // step, 1) if level.kind == 'patch' else 1
+    xy = level.xy if step == 1 else level.xy // step
     low, high = (unit - 1) // 2, unit // 2
-    steps = torch.arange(low, low + 2, device=level.xy.device).clamp_(max=high)
-    near = level.xy[..., None] + steps
+    steps = torch.arange(low, low + 2, device=xy.device).clamp_(max=high)
+    near = xy[..., None] + steps
     # Coarse maps of images that are no multiple of their stride reach beyond the finest one.
     columns = near[:, 0].clamp(max=grid[1] - 1)
     rows = near[:, 1].clamp(max=grid[0] - 1)

@@ -315,7 +315,7 @@ class MaskedTransformerDecoder(nn.Module):
             dense = mask_feats.dense(self.dim).to(inputs.mask_feats.dtype)
             levels = (*levels, TokenSet.from_map(dense, inputs.mask_levels[-1].patch_size))
         memories = self._memories(levels, inputs.canvas)
-        centers = [central_cells(level, cells.grid) for level in levels]
+        centers = [central_cells(level, cells) for level in levels]
 
         # The mean of a query's logits in a token's central cells is its product with their mean
         # feature, so every layer multiplies with tokens, not with cells.
