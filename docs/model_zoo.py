@@ -16,14 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs' / 'model_zoo.md'
 HEAD = """# Model zoo
 
-Every bundled config but the ablations, which are on the pages of the families.
+Every bundled config but the ablations, which are on the pages of the families, and the stock
+models for CamVid.
 `python docs/model_zoo.py` writes this page from `configs/*/metafile.yml` and `docs/fidelity.json`.
 
 *Parameters* and *GMACs*, billions of multiply-accumulates of one image, are counted here from the
 config, in the way of the papers ([Fidelity](fidelity.md)): under the caps of training for models
 that allocate tokens by scores, at the image size next to it. *Published mIoU* is what the authors
-print, single scale; nobody has trained these models here. An empty cell says that nothing was
-counted, or published.
+print, single scale; nobody has trained these models here, but for the small ones of CamVid, whose
+figures are [on a page of their own](camvid.md). An empty cell says that nothing was counted, or
+published.
 
     python -m mmseg_arta.configs NAME --out my_config.py
 """

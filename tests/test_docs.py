@@ -244,6 +244,11 @@ def wrong_command(line: str) -> str:
     if program == 'make':
         unknown = {word for word in rest if '=' not in word} - targets()
         return f'no make target {unknown}' if unknown else ''
+    if program == 'mim' and rest[1:2] == ['mmsegmentation']:
+        # It knows the names of its own configs alone; another package's are found by a path.
+        named = [word for word in rest[2:3] if is_config(word) and '/' not in word]
+        if named and named[0].removesuffix('.py') in configs():
+            return f'mim train mmsegmentation does not find {named[0]}: say mmseg_arta'
     if program in ('git', 'pip', 'mkdir', 'pre-commit', 'ruff', 'ty', 'mim', '--cfg-options'):
         return wrong_arguments(rest)
     source = None
@@ -361,6 +366,8 @@ def test_what_a_page_names_exists(page):
         ('python -m mmseg_arta.ops', ''),
         ('python -m mmseg_arta.operators', 'no module'),
         ('mim train mmsegmentation arta-tiny_mask2former_4xb8-80k_ade20k-999x999.py', 'no config'),
+        ('mim train mmsegmentation arta-tiny_mask2former_4xb8-80k_ade20k-512x512.py', 'mmseg_arta'),
+        ('mim train mmseg_arta arta-tiny_mask2former_4xb8-80k_ade20k-512x512.py', ''),
     ],
 )
 def test_the_check_tells_wrong_names(text, problem):

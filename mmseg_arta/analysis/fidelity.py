@@ -31,7 +31,9 @@ writes this page; models are built from the bundled configs, and nothing is copi
 but the columns *paper* and *code*.
 
 "GFLOPs" in the papers are multiply-accumulates. Here a multiply-accumulate is called that (MAC),
-and two conventions stand side by side, all for one image, whole, post-processing included:
+and two conventions stand side by side, all for one image, whole, post-processing included but in
+the chapters of LRFormer and SegViT (with CTS, DToP and STEP), whose published figures end before
+it; `tools/get_flops.py` prints it as a part of its own:
 
 - {published}
 - {executed}

@@ -95,6 +95,16 @@ def test_seeds_are_averaged_and_failures_kept(league, store):
     assert lost.seeds == [] and lost.means == {} and lost.failures == [(0, 'train', 'no luck')]
 
 
+def test_a_run_that_failed_late_is_in_no_average(store):
+    runs = [Run(entry('a_b_c'), seed) for seed in (0, 1)]
+    for one, miou in zip(runs, (40.0, 90.0), strict=True):
+        complete(store, one, miou)
+    store.write(runs[1], Record('windows', FAILED, runs[1].entry.digest, 1.0, reason='no luck'))
+    (summary,) = summaries(collect(runs, store, {}))
+    assert summary.seeds == [0] and summary.means['miou_whole'] == 40
+    assert summary.failures == [(1, 'windows', 'no luck')]
+
+
 def test_a_run_that_goes_on_has_the_figures_that_there_are(store):
     one = Run(entry(), 0)
     assert row_of(one, store) is None

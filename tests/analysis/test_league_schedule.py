@@ -199,6 +199,24 @@ def test_what_is_resumed_counts_as_a_whole(fake, store):
 
 
 @POSIX
+def test_a_process_that_found_all_iterations_done_measures_no_training(fake, store, monkeypatch):
+    (one,) = runs_in_order([entry('a')], [0])
+    work_dir = store.of(one) / 'train'
+    work_dir.mkdir(parents=True)
+    (work_dir / 'iter_4.pth').write_bytes(b'')  # of four iterations
+    (work_dir / 'last_checkpoint').write_text('iter_4.pth')
+
+    def figures(one, stage, store, peak):
+        return dict(iteration_seconds=50.0, memory_bytes=peak)
+
+    monkeypatch.setattr(stages, 'figures', figures)
+    play(League([one], store, Place()))
+    trained = store.find(one, 'train')
+    assert trained.seconds == 200 and trained.figures['memory_bytes'] is None
+    assert store.find(one, 'whole').figures['memory_bytes'] is not None
+
+
+@POSIX
 def test_an_interrupted_league_ends_what_it_started(fake, store, monkeypatch, tmp_path):
     (one,) = runs_in_order([entry('a')], [0])
     (store.of(one) / 'train').mkdir(parents=True)

@@ -149,7 +149,9 @@ def summaries(results: Mapping[str, Any]) -> list[Summary]:
     found = []
     for key, about in results.get('configs', {}).items():
         rows = [row for row in results['runs'] if row['config'] == key]
-        values = {name: _values(rows, place) for name, place in AVERAGED.items()}
+        # What goes on has the figures that there are; what has failed has none.
+        counted = [row for row in rows if not row['failure']]
+        values = {name: _values(counted, place) for name, place in AVERAGED.items()}
         means = {name: mean(some) for name, some in values.items() if some}
         spreads = {name: stdev(some) for name, some in values.items() if len(some) > 1}
         failures = [
@@ -157,7 +159,7 @@ def summaries(results: Mapping[str, Any]) -> list[Summary]:
             for row in rows
             if row['failure']
         ]
-        seeds = [row['seed'] for row in rows if row['complete']]
+        seeds = [row['seed'] for row in counted if row['complete']]
         timing = about.get('timing') or {}
         found.append(Summary(key, about, seeds, failures, means, spreads, timing))
     return sorted(found, key=lambda one: -one.means.get('miou_whole', -math.inf))

@@ -159,14 +159,20 @@ def _advance(league: League, slot: Slot) -> Run | None:
         slot.run = None
         return run
     whole = run.entry.length
-    seconds = process.seconds
-    if stage == 'train' and whole and slot.resumed < whole:
+    seconds, peak = process.seconds, process.peak
+    # Of a process that found all iterations done the training's time and memory are not known.
+    trained = not (stage == 'train' and whole and slot.resumed >= whole)
+    if not trained:
+        peak = None
+    elif stage == 'train' and whole:
         seconds /= 1 - slot.resumed / whole
     digest = run.entry.digest
     try:
         if code:
             raise StageFailed(reason_of(text, code))
-        found = stages.figures(run, stage, league.store, process.peak)
+        found = stages.figures(run, stage, league.store, peak)
+        if not trained:
+            seconds = whole * found['iteration_seconds']
     except StageFailed as error:
         record = Record(stage, FAILED, digest, seconds, {}, str(error), league.machine)
     else:
