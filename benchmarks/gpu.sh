@@ -8,10 +8,11 @@
 # interpreter (python3), NVCC the compiler, MMSEG_ARTA_CUDA_ARCHS the GPUs to build for (this
 # machine's). `--device cpu --tiny` tries all of it out without a GPU.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Folders in the arguments are the caller's.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 python=${PYTHON:-python3}
-export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 # Only this machine's GPU: all others would take minutes.
 export MMSEG_ARTA_CUDA_ARCHS=${MMSEG_ARTA_CUDA_ARCHS:-native}
 # Triton tunes each kernel once, not once a process.
@@ -21,7 +22,7 @@ unset MMSEG_ARTA_OPS TRITON_INTERPRET
 # What is missing is said before anything takes time.
 command -v "$python" >/dev/null || { echo "error: $python is not found; set PYTHON" >&2; exit 1; }
 wants_gpu=1
-case " $* " in *" --device cpu "* | *" --device=cpu "*) wants_gpu=0 ;; esac
+case " $* " in *" --device cpu "* | *" --device=cpu "* | *" --help "* | *" -h "*) wants_gpu=0 ;; esac
 WANTS_GPU=$wants_gpu "$python" - <<'PYTHON'
 import importlib.util
 import os
@@ -46,4 +47,4 @@ if os.environ['WANTS_GPU'] == '1':
     except BuildError as error:
         sys.exit(f'error: {error}')
 PYTHON
-exec "$python" benchmarks/gpu/run.py "$@"
+exec "$python" "$root/benchmarks/gpu/run.py" "$@"

@@ -116,6 +116,11 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{name} {getattr(args, name)}: expected a name that ends in .png')
     if args.work_dir.exists() and not args.work_dir.is_dir():
         raise NotADirectoryError(f'--work-dir {args.work_dir} is no folder')
+    if args.report and not args.work_dir.is_dir() and not args.results.is_file():
+        raise FileNotFoundError(
+            f'nothing to report: there is neither --work-dir {args.work_dir} nor --results '
+            f'{args.results}'
+        )
     if args.data is not None and not Path(args.data).is_dir():
         raise FileNotFoundError(f'--data {args.data}: there is no such folder')
     if args.docs is not None:

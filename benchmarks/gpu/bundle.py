@@ -129,7 +129,9 @@ def gather(python: str, folder: Path, has: Sequence[str]) -> list[Path]:
     command = [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--wheel-dir']
     # Without compiled kernels: they are built where they run.
     environment = {**os.environ, 'MMSEG_ARTA_BUILD_OPS': 'none'}
-    subprocess.run([*command, str(folder), str(ROOT)], check=True, env=environment)
+    built = subprocess.run([*command, str(folder), str(ROOT)], env=environment)
+    if built.returncode:
+        raise ValueError(f'no wheel of {ROOT}: pip ended with status {built.returncode}')
     return [*wheels, *folder.glob('mmseg_arta-*.whl')]
 
 

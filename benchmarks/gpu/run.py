@@ -61,13 +61,14 @@ class Progress:
         return [name for name, entry in self.found.items() if entry['state'] != 'done']
 
 
-def run_job(job: Job, seconds: float, log: Path) -> tuple[str, float]:
+def run_job(job: Job, seconds: float, log: Path, device: str = 'cuda') -> tuple[str, float]:
     """Run a command, its output into a file.
 
     Args:
         job: the command.
         seconds: after which it and what it started are ended.
         log: file for its output, replaced.
+        device: 'cpu' hides GPUs, which training takes wherever it finds one.
 
     Returns:
         'done', 'failed' or 'timed out', and the seconds that it took.
@@ -75,6 +76,8 @@ def run_job(job: Job, seconds: float, log: Path) -> tuple[str, float]:
     command = [sys.executable if part == 'PYTHON' else part for part in job.command]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
     environment = {'PYTHONWARNINGS': 'ignore', **os.environ, 'PYTHONPATH': path}
+    if device == 'cpu':
+        environment['CUDA_VISIBLE_DEVICES'] = ''
     begin = time.monotonic()
     with log.open('wb') as file:
         process = subprocess.Popen(
@@ -88,9 +91,12 @@ def run_job(job: Job, seconds: float, log: Path) -> tuple[str, float]:
         try:
             code = process.wait(seconds)
             state = 'failed' if code else 'done'
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
+            # Whatever ends this process, nothing shall keep the GPU.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             state = 'timed out'
     return state, time.monotonic() - begin
 
@@ -104,7 +110,8 @@ def show(log: Path, whole: bool) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the stages; 1 if a command failed or was ended."""
     begin = time.monotonic()
-    chosen = stages(Settings(args.device, args.out.resolve(), args.tiny, args.camvid))
+    camvid = args.camvid.resolve() if args.camvid else None
+    chosen = stages(Settings(args.device, args.out.resolve(), args.tiny, camvid))
     known = [stage.name for stage in chosen]
     unknown = [name for name in args.stages or () if name not in known]
     if unknown:
@@ -132,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f'--- {job.name}: no time left', flush=True)
                 continue
             log = args.out / f'{job.name}.txt'
-            state, seconds = run_job(job, left, log)
+            state, seconds = run_job(job, left, log, args.device)
             progress.tell(job, state, seconds)
             print(f'--- {job.name}: {state} after {seconds:.0f} s', flush=True)
             show(log, whole=state != 'done' and not failures)

@@ -119,6 +119,23 @@ def test_what_takes_too_long_is_ended_with_what_it_started(tmp_path, monkeypatch
     assert json.loads((tmp_path / 'progress.json').read_text())['next']['state'] == 'done'
 
 
+def test_an_interrupt_ends_what_runs(tmp_path, monkeypatch):
+    started = []
+    real = subprocess.Popen.wait
+
+    def wait(process, timeout=None):
+        if timeout == 50:
+            started.append(process)
+            raise KeyboardInterrupt
+        return real(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, 'wait', wait)
+    job = python('sleeps', 'import time; time.sleep(60)', 50.0)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_job(job, 50, tmp_path / 'log.txt')
+    assert started[0].returncode == -9
+
+
 def test_no_command_begins_without_time(tmp_path, monkeypatch, capsys):
     fake(monkeypatch, python('late', 'pass'), seconds=1.0)
     assert run.main(['--out', str(tmp_path)]) == 0
@@ -171,14 +188,14 @@ def test_a_wrong_kernel_is_found(monkeypatch):
 def test_every_stage_but_the_compiler_runs_on_a_cpu(tmp_path):
     if cpu.unusable():
         pytest.skip('the C++ kernels are not built')
-    data = tmp_path / 'data'
-    write_toy_dataset(data, 'camvid', train=2, val=1)
+    write_toy_dataset(tmp_path / 'data', 'camvid', train=2, val=1)
     names = ['smoke', 'tests', 'models', 'ops', 'profile', 'train', 'camvid']
-    command = ['bash', 'benchmarks/gpu.sh', '--device', 'cpu', '--tiny', '--camvid', str(data)]
-    command += ['--out', str(tmp_path / 'out'), '--budget', '1000', '--stages', *names]
+    script = str(ROOT / 'benchmarks/gpu.sh')
+    command = ['bash', script, '--device', 'cpu', '--tiny', '--camvid', 'data']
+    command += ['--out', 'out', '--budget', '1000', '--stages', *names]
     found = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         env={**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'},
