@@ -214,6 +214,7 @@ def test_a_small_league(mine, tmp_path, capsys, monkeypatch):
     ('words', 'message'),
     [
         ([], 'name at least one config (--report needs none)'),
+        (['--report'], 'nothing to report: there is neither --work-dir work_dirs/league nor'),
         (['no-such-config'], "config 'no-such-config' is neither a file nor the name of one"),
         ([B0, '--sedes', '1'], 'unrecognized arguments: --sedes'),
         ([B0, '--seeds', 'one'], "--seeds takes integers from 0 to 4294967295, found 'one'"),
