@@ -22,7 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from benchmarks.measure import machine, table
@@ -30,6 +29,7 @@ from mmseg_arta.analysis.benchmark.pictures import PictureStore, store_pictures
 from mmseg_arta.analysis.benchmark.timing import Timing, disagreement, speed_ratio
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.load import load_config
+from mmseg_arta.command_line import Settings
 from mmseg_arta.engine.export import load_exported
 from mmseg_arta.files import check_writable, write_json
 
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--number', type=int, default=20, metavar='N', help='of images (default: 20)')
     add('--compile', action='store_true', help='the model by torch.compile as well')
     add('--json', type=Path, metavar='FILE', help='write all figures')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of the config')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of the config')
     args = parser.parse_args(argv)
     if args.number < 1:
         parser.error(f'--number must be at least 1, found {args.number}')

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
@@ -50,6 +50,7 @@ from mmseg_arta.analysis.passes import window_by_window
 from mmseg_arta.analysis.token_report import draw_plots, render, summary, write_csv
 from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
 from mmseg_arta.analysis.visualization import sample_of
+from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_writable, write_json
 
 
@@ -113,7 +114,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--repeat', type=int, default=3, metavar='N', help='timed passes of --per-layer')
     add('--out', type=Path, metavar='DIR', help='write CSV files and plots there')
     add('--json', type=Path, metavar='FILE', help='write means as JSON')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 import mmseg_arta  # noqa: F401  registers the models
@@ -30,6 +29,7 @@ from mmseg_arta.analysis.flops.count import MODES
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
 from mmseg_arta.analysis.passes import window_by_window
+from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_writable, write_json, write_text
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
@@ -75,7 +75,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--json', type=Path, metavar='FILE', help='write all figures')
     add('--markdown', type=Path, metavar='FILE', help='write the table')
     add('--plot', type=Path, metavar='FILE', help='draw mIoU against operations')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 

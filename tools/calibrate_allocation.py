@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 
@@ -36,6 +36,7 @@ from mmseg_arta.analysis.calibration import (
 )
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
+from mmseg_arta.command_line import Settings
 
 T = TypeVar('T')
 
@@ -53,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )

@@ -15,14 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.count import MODES, check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.report import render
 from mmseg_arta.analysis.flops.samples import count_samples
+from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_writable, write_json
 
 
@@ -70,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )

@@ -26,8 +26,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmengine.config import DictAction
-
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.devices import check_device
 from mmseg_arta.analysis.flops.count import MODES, check_allocation
@@ -40,6 +38,7 @@ from mmseg_arta.analysis.visualization import (
     panel_rows,
     write,
 )
+from mmseg_arta.command_line import Settings
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,7 +100,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='who gets finer tokens: full, caps, a share such as 0.3, or model (default)',
     )
     add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of both configs')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of both configs')
     return parser.parse_args(argv)
 
 
