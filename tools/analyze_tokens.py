@@ -41,6 +41,7 @@ from torch import nn
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark.subjects import check_codebase, parse_thresholds
 from mmseg_arta.analysis.boundary_quality import BOUNDARY_RATIO
+from mmseg_arta.analysis.class_names import classes_of
 from mmseg_arta.analysis.devices import check_device
 from mmseg_arta.analysis.flops.count import MODES, check_allocation, forced_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
@@ -174,7 +175,7 @@ def run(args: argparse.Namespace) -> None:
     classes: Sequence[str] = ()
     for label, config, model in variants(args):
         data = validation_set(config, 'test_dataloader')
-        classes = data.metainfo['classes']
+        classes = classes_of(data.metainfo)
         numbers = spread_numbers(args.images or len(data), len(data))
         if args.checkpoint is None:
             print('analyze_tokens: random weights: only costs mean something', file=sys.stderr)

@@ -147,7 +147,7 @@ def test_models_without_tokens_are_judged_near_boundaries(tool, options, tmp_pat
     assert 'IoU within 4 px' in capsys.readouterr().out
 
 
-def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path, capsys):
+def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, nameless, tmp_path, capsys):
     other = tmp_path / 'other.pth'
     torch.save(dict(state_dict={'backbone.strange': torch.zeros(1)}), other)
     out = tmp_path / 'out'
@@ -160,6 +160,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path
         (['--checkpoint', str(other)], 'other.pth'),
         (['--cfg-options', 'model.backbone.halting=None', '--halt-after', '2'], 'halting'),
         (['--cfg-options', missing], 'test set not found'),
+        (['--cfg-options', *nameless], 'the data set names no classes: set metainfo=dict('),
         (['--images', '0'], '--images must be at least 1, found 0'),
         (['--allocation', 'full'], "allocation 'full' needs a model that allocates tokens"),
         (['--allocation', 'most'], "or a share from 0 to 1, found 'most'"),

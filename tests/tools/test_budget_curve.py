@@ -89,6 +89,11 @@ def test_windows(tool, options, weights, tmp_path):
     assert point['tokens'] == 4 * 85 and point['ms'] is None
 
 
+def test_data_sets_without_names_are_refused(tool, options, nameless, weights, capsys):
+    assert tool.main([NANO, '--checkpoint', weights, *options, *nameless]) == 2
+    assert 'the data set names no classes: set metainfo=dict(' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

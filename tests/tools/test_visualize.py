@@ -152,7 +152,7 @@ def test_windows_of_slide_inference(tool, options, titles, tmp_path):
     assert rows[2][0][1] == 'round 1: 32 tokens of 16 px (2 windows)'
 
 
-def test_bad_input_is_one_line_and_leaves_nothing(tool, options, image, tmp_path, capsys):
+def test_bad_input_is_one_line_and_leaves_nothing(tool, options, nameless, image, tmp_path, capsys):
     empty, broken = tmp_path / 'empty', tmp_path / 'broken'
     empty.mkdir()
     broken.mkdir()
@@ -168,6 +168,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, options, image, tmp_path
         ([NANO, str(empty)], f'SOURCE {empty}: no images there'),
         ([NANO, str(empty / 'none.png')], 'there is no such file or folder'),
         ([NANO, str(broken)], 'image.png cannot be read'),
+        ([NANO, str(image), '--cfg-options', *nameless], 'the data set names no classes'),
         ([NANO, 'dataset', *missing], 'test set not found'),
         ([NANO, str(image), '--checkpoint', 'missing.pth'], "'missing.pth' does not exist"),
         ([NANO, str(image), '--checkpoint', str(other)], 'other.pth'),
