@@ -28,7 +28,7 @@ from typing import NoReturn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.devices import check_device
-from mmseg_arta.analysis.flops.count import MODES, check_allocation
+from mmseg_arta.analysis.flops.count import MODES, allocating_modules, check_allocation
 from mmseg_arta.analysis.visualization import (
     PANELS,
     Sheets,
@@ -97,7 +97,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--allocation',
         default='model',
         metavar='NAME',
-        help='who gets finer tokens: full, caps, a share such as 0.3, or model (default)',
+        help='who gets finer tokens: full, caps, a share such as 0.3, or model (default); of '
+        '--against too, if that allocates tokens',
     )
     add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
     add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of both configs')
@@ -136,6 +137,14 @@ def run(args: argparse.Namespace) -> list[Path]:
             raise ValueError(
                 f'--against {args.against}: expected a model of the same {len(subject.classes)} '
                 f'classes, found {len(other.classes)} others'
+            )
+        if allocating_modules(other.model):
+            other.allocation = args.allocation
+        elif args.allocation != 'model':
+            print(
+                f'visualize: {args.against} allocates no tokens: --allocation is of the first '
+                'model alone',
+                file=sys.stderr,
             )
     items = find_items(args.sources, subject, args.images)
     if args.checkpoint is None or (args.against and args.against_checkpoint is None):

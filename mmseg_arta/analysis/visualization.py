@@ -132,7 +132,11 @@ class Subject:
 
     def predict(self, item: Item) -> np.ndarray:
         """``(H, W)`` class indices for an image file, in its own size."""
-        with window_by_window(self.model, self.mode), torch.no_grad():
+        with (
+            torch.no_grad(),
+            window_by_window(self.model, self.mode),
+            forced_allocation(self.model, self.allocation),
+        ):
             result = inference_model(self.model, item.path)
         return result.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.int32)
 

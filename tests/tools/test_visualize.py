@@ -142,6 +142,29 @@ def test_two_models_side_by_side(tool, options, titles, tmp_path):
     assert rows[0][2][1] == 'segformer mit-b0' and rows[1][0][1] == 'arta-nano segformer'
 
 
+def test_both_models_are_told_who_gets_tokens(tool, options, tmp_path, monkeypatch, capsys):
+    used = []
+
+    def watched(item, subject, other, draw=tool.panel_rows):
+        predict = other.model.test_step
+
+        def test_step(data):
+            used.append(repr(getattr(other.model.backbone, 'policy', None)))
+            return predict(data)
+
+        other.model.test_step = test_step
+        return draw(item, subject, other)
+
+    monkeypatch.setattr(tool, 'panel_rows', watched)
+    arguments = [NANO, 'dataset', '--images', '1', '--allocation', '0.3']
+    for against in (NANO, B0):
+        out = ['--out', str(tmp_path / 'both.png'), '--against', against]
+        assert tool.main([*arguments, *out, *options]) == 0
+        alone = f'{against} allocates no tokens: --allocation is of the first model alone'
+        assert (alone in capsys.readouterr().err) == (against == B0)
+    assert 'EvenAllocation' in used[0] and used[1] == 'None'
+
+
 def test_windows_of_slide_inference(tool, options, titles, tmp_path):
     out = tmp_path / 'slide.png'
     slide = ['model.test_cfg.crop_size=(64,64)', 'model.test_cfg.stride=(32,32)']
