@@ -16,7 +16,7 @@ Heads after other blocks (figures 5 and 6; every placement is a training of its 
 its checkpoint in turn), and cost and time of every layer (figures 9 and 10):
 
     python tools/analyze_tokens.py CONFIG --halt-after 8,16 --halt-after 18
-    python tools/analyze_tokens.py CONFIG --checkpoint FILE --per-layer --images 1
+    python tools/analyze_tokens.py CONFIG --checkpoint FILE --per-layer
 
 tools/visualize.py draws the tokens.
 """
@@ -111,7 +111,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--thresholds', type=thresholds, action='append', metavar='X,X', help='see above')
     add('--halt-after', type=blocks, action='append', metavar='N,N', help='see above')
     add('--evaluate', action='store_true', help="run the config's evaluator too")
-    add('--per-layer', action='store_true', help='cost and time of every layer instead')
+    add(
+        '--per-layer',
+        action='store_true',
+        help='cost and time of every layer instead, on one image',
+    )
     add('--repeat', type=int, default=3, metavar='N', help='timed passes of --per-layer')
     add('--out', type=Path, metavar='DIR', help='write CSV files and plots there')
     add('--json', type=Path, metavar='FILE', help='write means as JSON')
@@ -129,6 +133,12 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{name} must be at least 1, found {value}')
     if not 0 < args.boundary_ratio < 1:
         raise ValueError(f'--boundary-ratio must be between 0 and 1, found {args.boundary_ratio:g}')
+    if args.per_layer:
+        for name in ('out', 'evaluate'):
+            if getattr(args, name):
+                raise ValueError(f'--{name} is not of --per-layer, which writes --json alone')
+        if args.images not in (None, 1):
+            raise ValueError(f'--per-layer is of one image, found --images {args.images}')
     if args.json:
         check_writable('--json', args.json)
     if args.out and args.out.exists() and not args.out.is_dir():
@@ -218,7 +228,8 @@ def per_layer(model: nn.Module, sample: Any, repeat: int) -> list[dict[str, Any]
     with torch.no_grad():
         costs = layer_costs(model, lambda: model.test_step(batch), repeat)
     for cost in costs:
-        print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{cost.ms:10.1f} ms')
+        time = f'{"-":>10}' if cost.ms is None else f'{cost.ms:10.1f} ms'
+        print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{time}')
     return [asdict(cost) for cost in costs]
 
 
