@@ -52,7 +52,7 @@ from mmseg_arta.analysis.token_report import draw_plots, render, summary, write_
 from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
 from mmseg_arta.analysis.visualization import sample_of
 from mmseg_arta.command_line import Settings
-from mmseg_arta.files import check_writable, write_json
+from mmseg_arta.files import check_folder, check_writable, write_json
 
 
 class Parser(argparse.ArgumentParser):
@@ -141,8 +141,8 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f'--per-layer is of one image, found --images {args.images}')
     if args.json:
         check_writable('--json', args.json)
-    if args.out and args.out.exists() and not args.out.is_dir():
-        raise NotADirectoryError(f'--out {args.out} is no folder')
+    if args.out:
+        check_folder('--out', args.out)
 
 
 def variants(args: argparse.Namespace) -> Iterator[tuple[str, Config, nn.Module]]:

@@ -21,6 +21,7 @@ import torch
 from mmengine.logging import MMLogger
 
 import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.benchmark.plot import SUFFIXES
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, check_codebase
 from mmseg_arta.analysis.budget import CHOICES, Point, draw, markdown, measure, plain
 from mmseg_arta.analysis.budget.report import line
@@ -94,6 +95,9 @@ def check(args: argparse.Namespace) -> None:
     for name in ('json', 'markdown', 'plot'):
         if getattr(args, name):
             check_writable(f'--{name}', getattr(args, name))
+    if args.plot and args.plot.suffix.lower() not in SUFFIXES:
+        known = ', '.join(SUFFIXES)
+        raise ValueError(f'--plot {args.plot}: expected a name that ends in one of {known}')
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
         raise FileNotFoundError(f'checkpoint {args.checkpoint!r} does not exist')
 

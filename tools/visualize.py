@@ -39,6 +39,7 @@ from mmseg_arta.analysis.visualization import (
     write,
 )
 from mmseg_arta.command_line import Settings
+from mmseg_arta.files import check_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -118,6 +119,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f'--colors must be at most 256, found {args.colors}')
     if args.out.suffix and args.out.suffix.lower() != '.png' and not args.out.is_dir():
         raise ValueError(f'--out {args.out}: expected a folder or a name that ends in .png')
+    one_file = args.out.suffix.lower() == '.png'
+    check_folder('--out', args.out.parent if one_file else args.out)
     if args.against_checkpoint and not args.against:
         raise ValueError('--against-checkpoint needs --against')
 

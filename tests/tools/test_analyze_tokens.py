@@ -175,6 +175,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, nameless
         (['--device', 'tpu'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'tpu'"),
         (['--mode', 'slide'], "mode 'slide' needs test_cfg with crop_size and stride"),
         (['--out', str(other)], 'is no folder'),
+        (['--out', '/proc/new/out'], 'cannot be written to'),
     ]
     if not torch.cuda.is_available():
         cases.append((['--device', 'cuda'], '--device cuda: PyTorch finds no CUDA device'))

@@ -224,5 +224,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, options, nameless, image
         lines = [line for line in error.splitlines() if 'random weights' not in line]
         assert len(lines) == 1 and lines[0].startswith('visualize: error: '), (arguments, error)
         assert not out.exists(), arguments
+    for name in ('/proc/new', '/proc/new.png'):
+        assert tool.main([NANO, str(image), '--out', name, *options]) == 2
+        assert capsys.readouterr().err.startswith(f'visualize: error: --out {name[:5]}')
     assert tool.main([NANO, str(image), '--out', str(tmp_path / 'a.gif'), *options]) == 2
     assert 'a name that ends in .png' in capsys.readouterr().err
