@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.config import DictAction
+
+
+def check_shape(shape: Sequence[int], images: int = 1) -> None:
+    """Whether this machine can hold images of a height and width at all.
+
+    Args:
+        shape: in pixels.
+        images: at once.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    takes = 3 * 4 * images * math.prod(shape)
+    has = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    if takes > has:
+        size = ' '.join(map(str, shape))
+        what = 'an image' if images == 1 else f'{images} images'
+        raise ValueError(
+            f'--shape {size}: {what} of that size would take {takes / 2**30:.0f} GiB, this machine '
+            f'has {has / 2**30:.0f}'
+        )
 
 
 class Settings(DictAction):

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from mmseg_arta.analysis.benchmark.subjects import read_models
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Settings, check_shape
 from tests.pages import ROOT
 
 # What has to stand before the settings.
@@ -70,3 +70,14 @@ def test_settings_of_one_config() -> None:
     with pytest.raises(ValueError, match='Imbalanced brackets'):
         read_models(['segformer_mit-b0_1xb4-2k_camvid-256x256', 'a=(1,2'])
     assert Settings.parse(['a=b=c', 'd=(1,x)']) == {'a': 'b=c', 'd': (1, 'x')}
+
+
+def test_shapes_that_no_machine_can_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    check_shape((1024, 2048), 8)
+    with pytest.raises(ValueError, match='--shape 1024 2048: 1000000000 images of that size'):
+        check_shape((1024, 2048), 10**9)
+    with pytest.raises(SystemExit):
+        load(ROOT / 'tools/export.py').parse_args(
+            ['CONFIG', '--out', 'FILE', '--shape', '1000000', '1000000']
+        )
+    assert 'would take 11176 GiB' in capsys.readouterr().err

@@ -31,7 +31,7 @@ from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, parse_thresholds
 from mmseg_arta.analysis.flops.count import MODES
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.files import check_writable, write_json, write_text
 
 
@@ -177,6 +177,7 @@ def run(args: argparse.Namespace) -> list[Result]:
         )
         for size in args.batch_size or (1,)
     ]
+    check_shape(shape)
     models = read_models(
         args.configs,
         checkpoints=args.checkpoint,

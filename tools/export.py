@@ -26,7 +26,7 @@ from mmseg_arta.analysis.class_names import class_names
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.count import check_allocation
 from mmseg_arta.analysis.flops.load import load_config
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.engine.export import FORMATS, export_segmentor
 from mmseg_arta.files import check_writable
 
@@ -69,6 +69,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--batch-size must be at least 1, found {args.batch_size}')
     if min(args.shape) < 1:
         parser.error(f'--shape takes two positive numbers, found {args.shape}')
+    try:
+        check_shape(args.shape, args.batch_size)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

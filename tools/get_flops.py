@@ -21,7 +21,7 @@ from mmseg_arta.analysis.flops.count import MODES, check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.report import render
 from mmseg_arta.analysis.flops.samples import count_samples
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.files import check_writable, write_json
 
 
@@ -76,10 +76,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.shape) > 2 or min(args.shape) < 1:
         parser.error(f'--shape takes one or two positive numbers, found {args.shape}')
+    if args.sample_size == 'pipeline' and args.dataset_samples is None:
+        parser.error('--sample-size pipeline needs --dataset-samples')
     try:
         check_allocation(args.allocation)
     except ValueError as error:
         parser.error(f'--allocation: {error}')
+    try:
+        check_shape((args.shape[0], args.shape[-1]))
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

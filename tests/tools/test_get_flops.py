@@ -110,6 +110,8 @@ def test_errors_are_one_line(tool, capsys, arguments, message):
     [
         ['--shape', '0'],
         ['--shape', '1', '2', '3'],
+        ['--shape', '1000000', '1000000'],
+        ['--sample-size', 'pipeline'],
         ['--allocation', 'some'],
         ['--allocation', '1.2'],
     ],
