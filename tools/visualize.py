@@ -80,7 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs/visualize'),
         metavar='DIR|FILE.png',
-        help='folder for a file per image and sheet.png; or one file (default: %(default)s)',
+        help='folder for a file per image and sheet.png; or one file. A sheet holds twelve images: '
+        'of more, there are FILE_1.png, FILE_2.png and so on (default: %(default)s)',
     )
     add('--images', type=int, metavar='N', help='draw at most so many, spread evenly')
     add(

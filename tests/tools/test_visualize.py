@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +91,17 @@ def test_chosen_panels_in_one_small_file(tool, options, toy_camvid, tmp_path):
     with Image.open(row) as drawn:
         assert drawn.mode == 'P' and len(np.unique(np.asarray(drawn))) <= 16
         assert 300 < drawn.width < 330
+
+
+def test_help_says_how_many_sheets_there_are(tool, image, options, tmp_path, capsys):
+    arguments = [B0, *[str(image)] * 13, '--out', str(tmp_path / 'FILE.png'), '--panels', 'image']
+    assert tool.main([*arguments, *options]) == 0
+    written = [Path(line).name for line in capsys.readouterr().out.split()]
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--help'])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in written)
+    assert written == ['FILE_1.png', 'FILE_2.png']
 
 
 def test_autofocusformer(tool, aff_config, titles, image, tmp_path):
