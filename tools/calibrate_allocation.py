@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
         run(args)
     except (OSError, ValueError) as error:
         print(f'calibrate_allocation: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

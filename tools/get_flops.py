@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
             write_json(args.json, result)
     except (OSError, ValueError) as error:
         print(f'get_flops: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -125,14 +125,16 @@ def convert(args: argparse.Namespace) -> int:
     return len(weights)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         count = convert(args)
     except CheckpointError as error:
-        sys.exit('error: ' + ' '.join(str(error).split()))
+        print(f'convert_checkpoint: error: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
     print(f'{args.target}: {count} weights')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
