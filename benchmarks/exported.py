@@ -22,7 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from benchmarks.measure import machine, table
@@ -30,7 +29,8 @@ from mmseg_arta.analysis.benchmark.pictures import PictureStore, store_pictures
 from mmseg_arta.analysis.benchmark.timing import Timing, disagreement, speed_ratio
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.load import load_config
-from mmseg_arta.engine.export import load_exported
+from mmseg_arta.command_line import Settings
+from mmseg_arta.engine.export import ExportError, load_exported
 from mmseg_arta.files import check_writable, write_json
 
 Labels = Callable[[np.ndarray], np.ndarray]
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--number', type=int, default=20, metavar='N', help='of images (default: 20)')
     add('--compile', action='store_true', help='the model by torch.compile as well')
     add('--json', type=Path, metavar='FILE', help='write all figures')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of the config')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of the config')
     args = parser.parse_args(argv)
     if args.number < 1:
         parser.error(f'--number must be at least 1, found {args.number}')
@@ -74,17 +74,34 @@ def of_module(module: Any) -> Callable[[np.ndarray], Any]:
     return predict
 
 
+def load(path: Path) -> tuple[Callable[[np.ndarray], Any], dict[str, Any]]:
+    """An exported file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is another file, or not all of it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        return load_exported(path)
+    except ExportError:
+        raise
+    # Runtimes have errors of their own, and stumble over other files in any way there is.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [''])[0] or type(error).__name__
+        raise ValueError(f'{path} is no file of tools/export.py, or damaged: {reason}') from error
+
+
 def ways(args: argparse.Namespace) -> tuple[dict[str, Labels], tuple[int, int]]:
     """Everything that segments, eager mode first, and the height and width of images.
 
     Raises:
-        ValueError: if a file is for other images than the others.
+        OSError, ValueError: if a file cannot be loaded, or is for other images than the others.
     """
     loaded = {}
     for path in args.files:
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such file')
-        loaded[path.name] = load_exported(path)
+        loaded[path.name] = load(path)
     sizes = {name: tuple(about['input']['shape']) for name, (_, about) in loaded.items()}
     if len(set(sizes.values())) > 1 or next(iter(sizes.values()))[:2] != (1, 3):
         raise ValueError(f'files must take one image of three channels and one size, found {sizes}')

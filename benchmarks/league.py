@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -37,6 +36,7 @@ from mmseg_arta.analysis.league.results import check_results, collect, read_resu
 from mmseg_arta.analysis.league.run import League, make_slots, play, retry
 from mmseg_arta.analysis.league.stages import Place
 from mmseg_arta.analysis.league.time_left import in_words
+from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_writable, write_json, write_text
 
 
@@ -85,7 +85,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--retry', action='store_true', help='do again what has failed')
     add('--list', action='store_true', help='say what is done and what is left, and stop')
     add('--report', action='store_true', help='write tables and pictures of what is there, alone')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of all configs')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of all configs')
     args = parser.parse_args(argv)
     inside = args.results is None
     args.results = args.work_dir / 'league.json' if inside else args.results

@@ -23,8 +23,30 @@ def check_writable(option: str, path: str | Path) -> None:
         raise FileNotFoundError(f'{option} {path}: the folder {folder} does not exist')
     if path.is_dir():
         raise IsADirectoryError(f'{option} {path} is a folder')
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f'{option} {path}: the folder {folder} cannot be written to')
+    _check_takes_files(f'{option} {path}', folder)
+
+
+def check_folder(option: str, path: str | Path) -> None:
+    """Likewise for a folder that may have to be made first; nothing is made.
+
+    Raises:
+        OSError: if there can be no such folder, or no files in it.
+    """
+    folder = Path(path).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise NotADirectoryError(f'{option} {path}: {folder} is no folder')
+    _check_takes_files(f'{option} {path}', folder)
+
+
+def _check_takes_files(what: str, folder: Path) -> None:
+    # Permissions tell root nothing, and nothing about file systems such as /proc.
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(f'{what}: the folder {folder} cannot be written to') from error
 
 
 @contextmanager

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+
+# The variable that makes PyTorch's safe reader the only one.
+_FORCED = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 
 class CheckpointError(ValueError):
@@ -23,6 +30,9 @@ def _statistic(owner: object, name: str) -> Any:
     return getattr(HistoryBuffer, name)
 
 
+# What makes NumPy's arrays and numbers.
+_MAKERS: list[Any] = [value.__reduce__()[0] for value in (np.zeros(0), np.float64(0))]
+
 #: What MMEngine's own checkpoints hold besides tensors and plain values: log histories and
 #: NumPy's numbers.
 _PLAIN: list[Any] = [
@@ -30,9 +40,12 @@ _PLAIN: list[Any] = [
     (_statistic, 'builtins.getattr'),
     np.ndarray,
     np.dtype,
-    # what makes arrays and numbers; NumPy has moved them between its releases
-    np.zeros(0).__reduce__()[0],
-    np.float64(0).__reduce__()[0],
+    # NumPy 2 has moved them; files name them as the release did that wrote them.
+    *(
+        (maker, f'numpy.{module}.multiarray.{maker.__name__}')
+        for maker in _MAKERS
+        for module in ('core', '_core')
+    ),
     *{type(np.dtype(kind)) for kind in ('bool', 'u1', 'i4', 'i8', 'f4', 'f8')},
 ]
 
@@ -60,19 +73,48 @@ def load_safely(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'{path}: no such file')
+    with _refusing(str(path)), torch.serialization.safe_globals(_PLAIN):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def load_from_anywhere(name: str) -> Any:
+    """As :func:`load_safely`; also what MMEngine finds elsewhere, such as ``https://``.
+
+    Raises:
+        CheckpointError: if it cannot be read, or there is something else in it.
+    """
+    if '://' not in name:
+        return load_safely(name)
+    # MMEngine's loaders do not let themselves be told how to read.
+    before = os.environ.get(_FORCED)
+    os.environ[_FORCED] = '1'
     try:
-        with torch.serialization.safe_globals(_PLAIN):
-            return torch.load(path, map_location='cpu', weights_only=True)
+        with _refusing(name), torch.serialization.safe_globals(_PLAIN):
+            return CheckpointLoader.load_checkpoint(name, map_location='cpu')
+    finally:
+        if before is None:
+            del os.environ[_FORCED]
+        else:
+            os.environ[_FORCED] = before
+
+
+@contextmanager
+def _refusing(name: str) -> Generator[None]:
+    """Errors of the reader become one line about the file."""
+    try:
+        yield
     except pickle.UnpicklingError as error:
         # PyTorch puts what it stumbled over behind a paragraph of advice.
         named = re.search(r'GLOBAL (\S+)', str(error))
         what = str(error).rpartition('WeightsUnpickler error:')[2].strip()
         reason = named[1] if named else what.partition('\n')[0].partition('. ')[0]
         raise CheckpointError(
-            f'{path}: holds more than tensors and plain values, or is no checkpoint; save its '
+            f'{name}: holds more than tensors and plain values, or is no checkpoint; save its '
             f'state dict alone first ({reason})'
         ) from error
+    except OSError as error:
+        raise CheckpointError(f'{name}: cannot be read ({error})') from error
     # Bytes that are no pickle make the reader stumble in any way there is.
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f'{path}: is no PyTorch checkpoint ({reason})') from error
+        raise CheckpointError(f'{name}: is no PyTorch checkpoint ({reason})') from error

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import threading
+import zipfile
+from collections.abc import Generator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmseg_arta.safe_load import CheckpointError, load_safely
+from mmseg_arta.analysis.flops.load import build_model
+from mmseg_arta.safe_load import CheckpointError, load_from_anywhere, load_safely
 
 
 class Planted:
@@ -55,10 +62,85 @@ def test_what_training_writes_is_read(own: Path) -> None:
     assert history.current() == 0.5 and found['message_hub']['runtime_info']['seed'] == 3
 
 
+@pytest.mark.parametrize('module', ['core', '_core'])
+def test_numbers_of_other_releases_of_numpy(own: Path, tmp_path: Path, module: str) -> None:
+    path = tmp_path / 'other.pth'
+    with zipfile.ZipFile(own) as source, zipfile.ZipFile(path, 'w') as target:
+        for name in source.namelist():
+            content = source.read(name)
+            for written in (b'numpy._core.multiarray', b'numpy.core.multiarray'):
+                content = content.replace(written, f'numpy.{module}.multiarray'.encode())
+            target.writestr(name, content)
+    assert load_safely(path)['meta']['places'].tolist() == [0, 1, 2]
+
+
 def test_planted_code_does_not_run(planted: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f'{planted.name}.*more than tensors.*mkdir'):
         load_safely(planted)
     assert not (tmp_path / 'ran').exists()
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """Where the files in the folder are offered."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv('no_proxy', '*')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_downloads_are_read_as_safely(
+    own: Path, planted: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', raising=False)
+    found = load_from_anywhere(f'{address}/{own.name}')
+    assert torch.equal(found['state_dict']['weight'], load_safely(own)['state_dict']['weight'])
+    with pytest.raises(CheckpointError, match=r'planted\.pth: holds more than tensors.*mkdir'):
+        load_from_anywhere(f'{address}/{planted.name}')
+    with pytest.raises(CheckpointError, match=r'none\.pth: cannot be read .*404'):
+        load_from_anywhere(f'{address}/none.pth')
+    assert not (tmp_path / 'ran').exists()
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+MODEL = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor'),
+    backbone=dict(type='MobileNetV2', widen_factor=0.1, out_indices=(0,)),
+    decode_head=dict(type='FCNHead', in_channels=8, channels=4, num_classes=2, in_index=0),
+    test_cfg=dict(mode='whole'),
+)
+
+
+def test_tools_refuse_planted_code(planted: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'checkpoint .*planted\.pth: holds more than.*mkdir'):
+        build_model(Config(dict(model=MODEL)), str(planted))
+    assert not (tmp_path / 'ran').exists()
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('wrapped', [True, False])
+def test_tools_read_what_training_writes(
+    own: Path, tmp_path: Path, prefix: str, wrapped: bool
+) -> None:
+    config = Config(dict(model=MODEL))
+    weights = build_model(config).state_dict()
+    named = {prefix + key: value for key, value in weights.items()}
+    path = tmp_path / 'trained.pth'
+    torch.save(load_safely(own) | dict(state_dict=named) if wrapped else named, path)
+    found = build_model(config, str(path)).state_dict()
+    assert all(torch.equal(found[key], weights[key]) for key in weights)
+    for content, message in (
+        ({}, 'trained.pth.* does not fit config: .*missing keys'),
+        ({**weights, 'more': torch.zeros(1)}, 'does not fit config: .*unexpected key.*more'),
+        ([1], 'expected weights by key, found list'),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=message):
+            build_model(config, str(path))
 
 
 def test_stock_loading_forced_to_be_safe(

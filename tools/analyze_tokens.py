@@ -16,7 +16,7 @@ Heads after other blocks (figures 5 and 6; every placement is a training of its 
 its checkpoint in turn), and cost and time of every layer (figures 9 and 10):
 
     python tools/analyze_tokens.py CONFIG --halt-after 8,16 --halt-after 18
-    python tools/analyze_tokens.py CONFIG --checkpoint FILE --per-layer --images 1
+    python tools/analyze_tokens.py CONFIG --checkpoint FILE --per-layer
 
 tools/visualize.py draws the tokens.
 """
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
@@ -41,6 +41,7 @@ from torch import nn
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark.subjects import check_codebase, parse_thresholds
 from mmseg_arta.analysis.boundary_quality import BOUNDARY_RATIO
+from mmseg_arta.analysis.class_names import classes_of
 from mmseg_arta.analysis.devices import check_device
 from mmseg_arta.analysis.flops.count import MODES, check_allocation, forced_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
@@ -50,7 +51,8 @@ from mmseg_arta.analysis.passes import window_by_window
 from mmseg_arta.analysis.token_report import draw_plots, render, summary, write_csv
 from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
 from mmseg_arta.analysis.visualization import sample_of
-from mmseg_arta.files import check_writable, write_json
+from mmseg_arta.command_line import Settings
+from mmseg_arta.files import check_folder, check_writable, write_json
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,11 +111,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--thresholds', type=thresholds, action='append', metavar='X,X', help='see above')
     add('--halt-after', type=blocks, action='append', metavar='N,N', help='see above')
     add('--evaluate', action='store_true', help="run the config's evaluator too")
-    add('--per-layer', action='store_true', help='cost and time of every layer instead')
+    add(
+        '--per-layer',
+        action='store_true',
+        help='cost and time of every layer instead, on one image',
+    )
     add('--repeat', type=int, default=3, metavar='N', help='timed passes of --per-layer')
     add('--out', type=Path, metavar='DIR', help='write CSV files and plots there')
     add('--json', type=Path, metavar='FILE', help='write means as JSON')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 
@@ -127,10 +133,16 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f'--{name} must be at least 1, found {value}')
     if not 0 < args.boundary_ratio < 1:
         raise ValueError(f'--boundary-ratio must be between 0 and 1, found {args.boundary_ratio:g}')
+    if args.per_layer:
+        for name in ('out', 'evaluate'):
+            if getattr(args, name):
+                raise ValueError(f'--{name} is not of --per-layer, which writes --json alone')
+        if args.images not in (None, 1):
+            raise ValueError(f'--per-layer is of one image, found --images {args.images}')
     if args.json:
         check_writable('--json', args.json)
-    if args.out and args.out.exists() and not args.out.is_dir():
-        raise NotADirectoryError(f'--out {args.out} is no folder')
+    if args.out:
+        check_folder('--out', args.out)
 
 
 def variants(args: argparse.Namespace) -> Iterator[tuple[str, Config, nn.Module]]:
@@ -173,7 +185,7 @@ def run(args: argparse.Namespace) -> None:
     classes: Sequence[str] = ()
     for label, config, model in variants(args):
         data = validation_set(config, 'test_dataloader')
-        classes = data.metainfo['classes']
+        classes = classes_of(data.metainfo)
         numbers = spread_numbers(args.images or len(data), len(data))
         if args.checkpoint is None:
             print('analyze_tokens: random weights: only costs mean something', file=sys.stderr)
@@ -216,7 +228,8 @@ def per_layer(model: nn.Module, sample: Any, repeat: int) -> list[dict[str, Any]
     with torch.no_grad():
         costs = layer_costs(model, lambda: model.test_step(batch), repeat)
     for cost in costs:
-        print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{cost.ms:10.1f} ms')
+        time = f'{"-":>10}' if cost.ms is None else f'{cost.ms:10.1f} ms'
+        print(f'{cost.name:28}{cost.gmacs:10.2f} GMAC{time}')
     return [asdict(cost) for cost in costs]
 
 

@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmengine.config import DictAction
-
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark import PROTOCOLS, Conditions, Result, read_models
 from mmseg_arta.analysis.benchmark import plot as plotting
@@ -33,6 +31,7 @@ from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, parse_thresholds
 from mmseg_arta.analysis.flops.count import MODES
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.files import check_writable, write_json, write_text
 
 
@@ -116,7 +115,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--thresholds', type=thresholds, action='append', default=[], metavar='X,X', help='same')
     add('--miou', nargs='+', default=[], metavar='X', help="per config, '-' for its metafile's")
     add('--label', nargs='+', default=[], metavar='NAME', help='per config')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of all configs')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of all configs')
     add('--json', type=Path, metavar='FILE', help='write all figures')
     add('--markdown', type=Path, metavar='FILE', help='write the tables')
     add('--plot', type=Path, metavar='FILE', help='draw mIoU against GFLOPs, FPS and memory')
@@ -178,6 +177,7 @@ def run(args: argparse.Namespace) -> list[Result]:
         )
         for size in args.batch_size or (1,)
     ]
+    check_shape(shape)
     models = read_models(
         args.configs,
         checkpoints=args.checkpoint,

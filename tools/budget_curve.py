@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.benchmark.plot import SUFFIXES
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, check_codebase
 from mmseg_arta.analysis.budget import CHOICES, Point, draw, markdown, measure, plain
 from mmseg_arta.analysis.budget.report import line
@@ -30,6 +30,7 @@ from mmseg_arta.analysis.flops.count import MODES
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
 from mmseg_arta.analysis.passes import window_by_window
+from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_writable, write_json, write_text
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
@@ -75,7 +76,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--json', type=Path, metavar='FILE', help='write all figures')
     add('--markdown', type=Path, metavar='FILE', help='write the table')
     add('--plot', type=Path, metavar='FILE', help='draw mIoU against operations')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE')
     return parser.parse_args(argv)
 
 
@@ -94,6 +95,9 @@ def check(args: argparse.Namespace) -> None:
     for name in ('json', 'markdown', 'plot'):
         if getattr(args, name):
             check_writable(f'--{name}', getattr(args, name))
+    if args.plot and args.plot.suffix.lower() not in SUFFIXES:
+        known = ', '.join(SUFFIXES)
+        raise ValueError(f'--plot {args.plot}: expected a name that ends in one of {known}')
     if not Path(args.checkpoint).is_file() and '://' not in args.checkpoint:
         raise FileNotFoundError(f'checkpoint {args.checkpoint!r} does not exist')
 

@@ -14,6 +14,7 @@ The config written inherits CONFIG and says only what is new.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, MODELS
 
@@ -36,6 +37,8 @@ from mmseg_arta.analysis.calibration import (
 )
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
+from mmseg_arta.command_line import Settings
+from mmseg_arta.files import check_writable
 
 T = TypeVar('T')
 
@@ -53,16 +56,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
     caps = parser.add_argument_group('caps')
     caps.add_argument(
-        '--percentile', type=float, default=99.0, help='of the shares of images (default: 99)'
+        '--percentile', type=float, metavar='P', help='of the shares of images (default: 99)'
     )
     caps.add_argument(
-        '--margin', type=float, default=0.05, help='added to the percentile (default: 0.05)'
+        '--margin', type=float, metavar='M', help='added to the percentile (default: 0.05)'
     )
     budget = parser.add_argument_group('thresholds for a budget')
     unit = budget.add_mutually_exclusive_group()
@@ -82,15 +85,40 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='count multiply-accumulates as the papers do, instead of what is executed',
     )
     args = parser.parse_args(argv)
+    try:
+        check(args)
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be known before anything is read; fills in defaults.
+
+    Raises:
+        ValueError: for values that cannot be, and options that would have no effect.
+    """
     for name in ('images', 'tokens', 'gflops'):
         value = getattr(args, name)
-        if value is not None and not value > 0:
-            parser.error(f'--{name} must be positive, found {value:g}')
-    if not 0 <= args.percentile <= 100:
-        parser.error(f'--percentile must be in [0, 100], found {args.percentile:g}')
-    if (args.tokens or args.gflops) and not args.checkpoint:
-        parser.error('a budget needs --checkpoint: thresholds depend on the trained scores')
-    return args
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f'--{name} must be positive and finite, found {value:g}')
+    budget = bool(args.tokens or args.gflops)
+    if budget and not args.checkpoint:
+        raise ValueError('a budget needs --checkpoint: thresholds depend on the trained scores')
+    if args.checkpoint and not budget:
+        raise ValueError('--checkpoint needs a budget, --tokens or --gflops: caps need no weights')
+    if args.published and not args.gflops:
+        raise ValueError('--published needs --gflops')
+    if args.overwrite and not args.out:
+        raise ValueError('--overwrite needs --out')
+    for name, default, most in (('percentile', 99.0, 100), ('margin', 0.05, 1)):
+        value = getattr(args, name)
+        if value is None:
+            setattr(args, name, default)
+        elif budget:
+            raise ValueError(f'--{name} is of caps, not of thresholds for a budget')
+        elif not 0 <= value <= most:
+            raise ValueError(f'--{name} must be in [0, {most}], found {value:g}')
 
 
 def shown(items: Iterable[T], total: int, what: str) -> Iterator[T]:
@@ -176,6 +204,9 @@ def run(args: argparse.Namespace) -> None:
     if args.out:
         # Before a long run rather than after it.
         with_setting(policy, {'thresholds' if thresholds else 'caps': ()})
+        if Path(args.out).suffix != '.py':
+            raise ValueError(f'--out {args.out}: expected a name that ends in .py')
+        check_writable('--out', args.out)
         if Path(args.out).exists() and not args.overwrite:
             raise FileExistsError(f'{args.out} exists (option --overwrite)')
     setting = (find_thresholds if thresholds else find_caps)(config, args)
@@ -199,7 +230,7 @@ def main(argv: list[str] | None = None) -> int:
         run(args)
     except (OSError, ValueError) as error:
         print(f'calibrate_allocation: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 import mmseg_arta  # noqa: F401  registers the models
@@ -27,6 +26,7 @@ from mmseg_arta.analysis.class_names import class_names
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.count import check_allocation
 from mmseg_arta.analysis.flops.load import load_config
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.engine.export import FORMATS, export_segmentor
 from mmseg_arta.files import check_writable
 
@@ -63,12 +63,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'which must fix the number of tokens',
     )
     add('--no-check', action='store_true', help='do not compare the file with the model')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of the config')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of the config')
     args = parser.parse_args(argv)
     if args.batch_size < 1:
         parser.error(f'--batch-size must be at least 1, found {args.batch_size}')
     if min(args.shape) < 1:
         parser.error(f'--shape takes two positive numbers, found {args.shape}')
+    try:
+        check_shape(args.shape, args.batch_size)
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

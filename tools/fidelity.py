@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         write_text(args.output, render(CHAPTERS, measured))
     except (OSError, ValueError) as error:
         print(f'fidelity: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     for failure in dict.fromkeys(failures):
         print(f'fidelity: not counted: {failure}', file=sys.stderr)
     print(args.output)

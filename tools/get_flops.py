@@ -15,14 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
-
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.count import MODES, check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.report import render
 from mmseg_arta.analysis.flops.samples import count_samples
+from mmseg_arta.command_line import Settings, check_shape
 from mmseg_arta.files import check_writable, write_json
 
 
@@ -70,17 +69,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Settings,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
     args = parser.parse_args(argv)
     if len(args.shape) > 2 or min(args.shape) < 1:
         parser.error(f'--shape takes one or two positive numbers, found {args.shape}')
+    if args.sample_size == 'pipeline' and args.dataset_samples is None:
+        parser.error('--sample-size pipeline needs --dataset-samples')
     try:
         check_allocation(args.allocation)
     except ValueError as error:
         parser.error(f'--allocation: {error}')
+    try:
+        check_shape((args.shape[0], args.shape[-1]))
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 
@@ -125,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
             write_json(args.json, result)
     except (OSError, ValueError) as error:
         print(f'get_flops: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 

@@ -65,10 +65,10 @@ def main(argv: list[str] | None = None) -> int:
     except FileExistsError as error:
         hint = '' if args.overwrite else ' (option --overwrite)'
         print(f'make_toy_dataset: error: {error}{hint}', file=sys.stderr)
-        return 1
+        return 2
     except (OSError, ValueError) as error:
         print(f'make_toy_dataset: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     print(f'{args.layout} data set in {root}')
     return 0
 

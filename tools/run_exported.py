@@ -22,7 +22,26 @@ KEY = 'mmseg_arta_export'
 
 
 def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """A function from pixels ``(B, C, H, W)`` float32 to scores, and the file's description."""
+    """A function from pixels ``(B, C, H, W)`` float32 to scores, and the file's description.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if what runs it is not installed.
+        ValueError: if it is another file, or not all of it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        return _load(path)
+    except ImportError:
+        raise
+    # Runtimes have errors of their own, and stumble over other files in any way there is.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [''])[0] or type(error).__name__
+        raise ValueError(f'{path} is no file of tools/export.py, or damaged: {reason}') from error
+
+
+def _load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
     if path.suffix == '.onnx':
         import onnxruntime
 
@@ -33,7 +52,11 @@ def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]
     import torch
 
     with zipfile.ZipFile(path) as archive:
-        compiled = any('/aotinductor/' in name for name in archive.namelist())
+        names = archive.namelist()
+    compiled = any('/aotinductor/' in name for name in names)
+    # PyTorch prints pages about archives of another kind.
+    if not compiled and not any(name.rpartition('/')[2] == KEY for name in names):
+        raise ValueError('it does not describe itself')
     if compiled:
         from torch._inductor import aoti_load_package
 
@@ -89,6 +112,14 @@ def segment(path: Path, picture: Path, opacity: float) -> tuple[Image.Image, np.
     return Image.blend(image, painted, opacity), whole, about
 
 
+def opacity(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must be from 0 to 1, found {text}')
+    return value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,13 +127,16 @@ def main() -> int:
     parser.add_argument('file', type=Path, metavar='FILE', help='.onnx or .pt2 of tools/export.py')
     parser.add_argument('image', type=Path, metavar='IMAGE')
     parser.add_argument('--out', type=Path, required=True, metavar='PNG')
-    parser.add_argument('--opacity', type=float, default=0.6, help='of the colours (default: 0.6)')
+    parser.add_argument(
+        '--opacity', type=opacity, default=0.6, help='of the colours (default: 0.6)'
+    )
     args = parser.parse_args()
     try:
         painted, labels, about = segment(args.file, args.image, args.opacity)
         painted.save(args.out)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        print(f'run_exported: error: {type(error).__name__}: {error}', file=sys.stderr)
+        reason = f'{args.file} does not say {error}' if isinstance(error, KeyError) else error
+        print(f'run_exported: error: {reason}', file=sys.stderr)
         return 2
     numbers, counts = np.unique(labels, return_counts=True)
     for number, count in sorted(zip(numbers, counts, strict=True), key=lambda pair: -pair[1]):

@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Late, because registering everything takes a while.
     from mmseg_arta.analysis import sweep
     from mmseg_arta.analysis.sweep.records import as_markdown
+    from mmseg_arta.files import check_folder
 
     # What is chosen for mim among a family must not depend on what is asked for.
     families = {_family(path) for path in wanted}
@@ -62,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         for job in plan:
             print(f'{job.name}: {_intent(job)}')
         return 0
+    try:
+        check_folder('--work-dir', args.work_dir)
+    except OSError as error:
+        print(f'sweep: error: {error}', file=sys.stderr)
+        return 2
     width = len(str(len(plan)))
 
     def report(number: int, record: sweep.Record) -> None:

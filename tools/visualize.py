@@ -26,11 +26,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmengine.config import DictAction
-
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.devices import check_device
-from mmseg_arta.analysis.flops.count import MODES, check_allocation
+from mmseg_arta.analysis.flops.count import MODES, allocating_modules, check_allocation
 from mmseg_arta.analysis.visualization import (
     PANELS,
     Sheets,
@@ -40,6 +38,8 @@ from mmseg_arta.analysis.visualization import (
     panel_rows,
     write,
 )
+from mmseg_arta.command_line import Settings
+from mmseg_arta.files import check_folder
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,7 +80,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs/visualize'),
         metavar='DIR|FILE.png',
-        help='folder for a file per image and sheet.png; or one file (default: %(default)s)',
+        help='folder for a file per image and sheet.png; or one file. A sheet holds twelve images: '
+        'of more, there are FILE_1.png, FILE_2.png and so on (default: %(default)s)',
     )
     add('--images', type=int, metavar='N', help='draw at most so many, spread evenly')
     add(
@@ -98,10 +99,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--allocation',
         default='model',
         metavar='NAME',
-        help='who gets finer tokens: full, caps, a share such as 0.3, or model (default)',
+        help='who gets finer tokens: full, caps, a share such as 0.3, or model (default); of '
+        '--against too, if that allocates tokens',
     )
     add('--device', default='cpu', metavar='NAME', help='cpu (default), cuda or cuda:N')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='of both configs')
+    add('--cfg-options', nargs='+', action=Settings, metavar='KEY=VALUE', help='of both configs')
     return parser.parse_args(argv)
 
 
@@ -118,6 +120,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f'--colors must be at most 256, found {args.colors}')
     if args.out.suffix and args.out.suffix.lower() != '.png' and not args.out.is_dir():
         raise ValueError(f'--out {args.out}: expected a folder or a name that ends in .png')
+    one_file = args.out.suffix.lower() == '.png'
+    check_folder('--out', args.out.parent if one_file else args.out)
     if args.against_checkpoint and not args.against:
         raise ValueError('--against-checkpoint needs --against')
 
@@ -137,6 +141,14 @@ def run(args: argparse.Namespace) -> list[Path]:
             raise ValueError(
                 f'--against {args.against}: expected a model of the same {len(subject.classes)} '
                 f'classes, found {len(other.classes)} others'
+            )
+        if allocating_modules(other.model):
+            other.allocation = args.allocation
+        elif args.allocation != 'model':
+            print(
+                f'visualize: {args.against} allocates no tokens: --allocation is of the first '
+                'model alone',
+                file=sys.stderr,
             )
     items = find_items(args.sources, subject, args.images)
     if args.checkpoint is None or (args.against and args.against_checkpoint is None):

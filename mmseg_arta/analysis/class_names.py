@@ -35,6 +35,18 @@ def class_names(config: Config, checkpoint: str | None = None) -> tuple[Names, C
     return None, None
 
 
+def classes_of(metainfo: Mapping[str, Any]) -> Sequence[str]:
+    """The names in the ``metainfo`` of a data set.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    classes = metainfo.get('classes')
+    if not classes:
+        raise ValueError('the data set names no classes: set metainfo=dict(classes=...)')
+    return classes
+
+
 def _of_checkpoint(name: str | None) -> Mapping[str, Any]:
     if name is None or not Path(name).is_file():
         return {}

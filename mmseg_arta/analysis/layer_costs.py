@@ -25,12 +25,12 @@ class LayerCost:
     Attributes:
         name: dotted name of the module; 'rest' for what belongs to none.
         gmacs: 10^9 multiply-accumulates.
-        ms: milliseconds, the fastest of the repetitions; 0 for what no module runs as a whole.
+        ms: milliseconds, the fastest of the repetitions; None for what no module runs as a whole.
     """
 
     name: str
     gmacs: float
-    ms: float
+    ms: float | None
 
 
 def layer_costs(model: BaseModel, run: Callable[[], Any], repeat: int = 3) -> list[LayerCost]:
@@ -51,7 +51,11 @@ def layer_costs(model: BaseModel, run: Callable[[], Any], repeat: int = 3) -> li
     order = dict.fromkeys([*(name for name in times[0] if name in macs), *macs])
     order.pop('rest', None)
     return [
-        LayerCost(name, macs[name] / 1e9, min(spent.get(name, 0.0) for spent in times))
+        LayerCost(
+            name,
+            macs[name] / 1e9,
+            min((spent[name] for spent in times if name in spent), default=None),
+        )
         for name in [*order, 'rest']
     ]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
+from ..config_files import config_folders
 from ..files import write_text
 
 
@@ -24,18 +25,27 @@ def policy_fragment(
     """Text of a config that inherits another one and sets its backbone's allocation policy.
 
     Args:
-        base: the config to inherit.
-        target: where the text will lie; ``base`` is named relative to it.
+        base: the config to inherit. A bundled one is found wherever the package is installed.
+        target: where the text will lie; another ``base`` is named relative to it.
         allocation: the policy's config.
         comment: its first line, without the hash.
         replaces: whether the inherited config sets a policy, which this one takes out.
     """
-    relative = os.path.relpath(Path(base).resolve(), Path(target).resolve().parent)
     # MMEngine takes the mark out only where there is something to delete.
     mark = {'_delete_': True} if replaces else {}
     model = dict(backbone=dict(allocation={**mark, **allocation}))
     values = pformat(model, width=90, sort_dicts=False)
-    return f'# {comment}\n_base_ = [{Path(relative).as_posix()!r}]\nmodel = {values}\n'
+    return f'# {comment}\n_base_ = [{_inherited(Path(base), Path(target))}]\nmodel = {values}\n'
+
+
+def _inherited(base: Path, target: Path) -> str:
+    """What stands in ``_base_``: an expression that MMEngine evaluates."""
+    base = base.resolve()
+    for folder in config_folders('mmseg_arta'):
+        if base.is_relative_to(folder):
+            name = base.relative_to(folder).with_suffix('').as_posix()
+            return f"__import__('mmseg_arta').config_path({name!r})"
+    return repr(Path(os.path.relpath(base, target.resolve().parent)).as_posix())
 
 
 def write_fragment(path: str | Path, text: str, overwrite: bool = False) -> Path:

@@ -22,6 +22,7 @@ from ..engine.token_panels import ImageResult, finest_chosen, token_rows, view_o
 from ..files import replaced
 from .benchmark.pictures import image_files
 from .benchmark.subjects import check_codebase
+from .class_names import classes_of
 from .flops.count import forced_allocation
 from .flops.load import build_model, load_config
 from .flops.samples import spread_numbers, validation_set
@@ -97,7 +98,7 @@ class Subject:
         if not loader:
             raise ValueError(f'config {self.config.filename} has no test_dataloader')
         meta = _metainfo(loader.dataset)
-        self.classes: Sequence[str] = meta['classes']
+        self.classes: Sequence[str] = classes_of(meta)
         self.palette: Sequence[Sequence[int]] = meta['palette']
         self.model: Any = build_model(self.config, checkpoint).to(device)
         self.model.cfg = Config(dict(test_pipeline=_without_labels(self.config)))
@@ -131,7 +132,11 @@ class Subject:
 
     def predict(self, item: Item) -> np.ndarray:
         """``(H, W)`` class indices for an image file, in its own size."""
-        with window_by_window(self.model, self.mode), torch.no_grad():
+        with (
+            torch.no_grad(),
+            window_by_window(self.model, self.mode),
+            forced_allocation(self.model, self.allocation),
+        ):
             result = inference_model(self.model, item.path)
         return result.pred_sem_seg.data.squeeze(0).cpu().numpy().astype(np.int32)
 

@@ -30,12 +30,16 @@ def main(arguments: list[str] | None = None) -> None:
         '--dtype', default='float32', choices=['float32', 'float64', 'float16', 'bfloat16']
     )
     args = parser.parse_args(arguments)
+    try:
+        device = torch.device(args.device).type
+    except RuntimeError:
+        parser.error(f'--device must be a device type of PyTorch, found {args.device!r}')
     print('back ends:')
     for name, reason in available_backends().items():
         detail = f' ({cpu.describe()})' if name == 'cpu' and not reason else ''
         print(f'  {name}: {reason or "available"}{detail}')
-    print(f'\n{args.device} tensors, {args.dtype}; {ENV} forces a back end:\n')
-    print(table(args.device, getattr(torch, args.dtype)))
+    print(f'\n{device} tensors, {args.dtype}; {ENV} forces a back end:\n')
+    print(table(device, getattr(torch, args.dtype)))
 
 
 if __name__ == '__main__':

@@ -26,7 +26,7 @@ from mmseg_arta.analysis.flops import count_operations
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.config_files import find_config
 from mmseg_arta.datasets.toy import write_toy_dataset
-from mmseg_arta.files import check_writable, replaced, write_json
+from mmseg_arta.files import check_folder, check_writable, replaced, write_json
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
@@ -369,3 +369,11 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         check_writable('--json', tmp_path / 'no' / 'a.json')
     with pytest.raises(IsADirectoryError, match='is a folder'):
         check_writable('--json', tmp_path)
+    with pytest.raises(NotADirectoryError, match=r'--out .* is no folder'):
+        check_folder('--out', path / 'new')
+    check_folder('--out', tmp_path / 'new' / 'one')
+    assert [file.name for file in tmp_path.iterdir()] == ['a.json']
+    for check in (check_writable, check_folder):
+        # Permissions alone let root write there.
+        with pytest.raises(PermissionError, match=r'--out /proc/new: .* cannot be written to'):
+            check('--out', '/proc/new')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmseg_arta import config_path
 from mmseg_arta.analysis.calibration import (
     LabelMaps,
     calibrate_caps,
@@ -236,3 +238,13 @@ def test_token_costs_predict_other_images(backbone):
     counts = [found.tokens[size] for size in (32, 16, 8, 4)]
     assert costs.total(counts) == pytest.approx(found.macs / 1e9, rel=0.01)
     assert costs.total(counts) >= found.macs / 1e9 * 0.999
+
+
+def test_fragment_of_a_bundled_config_may_be_moved(tmp_path):
+    base = Path(config_path('dups-nano_mask2former_1xb4-2k_camvid-256x256'))
+    allocation = dict(type='BatchRatioAllocation', caps=(0.85, 0.7, 0.6))
+    text = policy_fragment(base, tmp_path / 'calibrated.py', allocation, 'What it is.')
+    (tmp_path / 'far' / 'away').mkdir(parents=True)
+    moved = write_fragment(tmp_path / 'far' / 'away' / 'moved.py', text)
+    assert str(base.parent) not in text and '..' not in text
+    assert Config.fromfile(moved).model.backbone.allocation.to_dict() == allocation

@@ -220,6 +220,9 @@ def test_command_lists_what_it_would_do(command, capsys):
     assert capsys.readouterr().out == 'large: reduced step\n'
     assert command.main(['--configs', 'nothing-*']) == 2
     assert "'nothing-*' names none of 2 configs" in capsys.readouterr().err
+    assert command.main(['--work-dir', '/proc/new']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('sweep: error: --work-dir /proc/new: ') and error.count('\n') == 1
 
 
 def test_command_shows_failures(command, tmp_path, capsys, monkeypatch):

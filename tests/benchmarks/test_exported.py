@@ -51,8 +51,12 @@ def test_labels_are_compared_with_the_models(files, weights, tmp_path, capsys):
 
 def test_bad_input_is_refused(files, tmp_path, capsys, monkeypatch):
     file, folder = str(files / 'file.pt2'), str(tmp_path)
+    for name in ('garbage.pt2', 'garbage.onnx'):
+        (files / name).write_bytes(b'garbage')
     for arguments, message in (
         ([CONFIG, str(files / 'none.pt2')], 'none.pt2: no such file'),
+        ([CONFIG, str(files / 'garbage.pt2')], 'garbage.pt2 is no file of tools/export.py'),
+        ([CONFIG, str(files / 'garbage.onnx')], 'garbage.onnx'),
         ([CONFIG, file, '--images', folder], 'no images there'),
         (['nothing', file], "'nothing'"),
         ([CONFIG, file, '--json', 'nowhere/out.json'], '--json nowhere/out.json'),

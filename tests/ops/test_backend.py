@@ -83,6 +83,10 @@ class TestBuilt:
         command.main(['--device', 'meta'])
         shown = capsys.readouterr().out
         assert re.search('cluster_attention +reference  cpu: for cpu tensors', shown)
+        with pytest.raises(SystemExit) as stopped:
+            command.main(['--device', 'nosuch'])
+        assert stopped.value.code == 2
+        assert "must be a device type of PyTorch, found 'nosuch'" in capsys.readouterr().err
 
     def test_another_interface_version(self, built_library, tmp_path, monkeypatch):
         # Every path is loaded once.

@@ -100,6 +100,14 @@ def step_config(toy_camvid: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def nameless() -> list[str]:
+    """Settings after which the toy data to test on have no classes."""
+    dataset = 'test_dataloader.dataset'
+    settings = ('type=BaseSegDataset', 'img_suffix=.png', 'seg_map_suffix=.png')
+    return [f'{dataset}.{setting}' for setting in settings]
+
+
+@pytest.fixture
 def aff_config(toy_camvid: Path, tmp_path: Path) -> Path:
     """The smallest AutoFocusFormer, with toy data to test on."""
     return _config(AFF_CONFIG, toy_camvid, tmp_path / 'aff-tiny_mask2former.py')

@@ -66,6 +66,10 @@ def test_cost_of_every_layer(tool, step_config, tmp_path, capsys):
     # Halted tokens cost nothing any more.
     assert cost['backbone.layers.1'] == cost['backbone.layers.2'] < cost['backbone.layers.0']
     assert all(row['ms'] > 0 for row in layers if row['name'].startswith('backbone.layers'))
+    # What belongs to no layer is never timed.
+    assert layers[-1]['name'] == 'rest' and layers[-1]['ms'] is None
+    (rest,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('rest'))
+    assert rest.endswith('GMAC         -')
 
 
 def test_heads_in_other_places(tool, step_config, tmp_path):
@@ -147,7 +151,7 @@ def test_models_without_tokens_are_judged_near_boundaries(tool, options, tmp_pat
     assert 'IoU within 4 px' in capsys.readouterr().out
 
 
-def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path, capsys):
+def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, nameless, tmp_path, capsys):
     other = tmp_path / 'other.pth'
     torch.save(dict(state_dict={'backbone.strange': torch.zeros(1)}), other)
     out = tmp_path / 'out'
@@ -160,6 +164,10 @@ def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path
         (['--checkpoint', str(other)], 'other.pth'),
         (['--cfg-options', 'model.backbone.halting=None', '--halt-after', '2'], 'halting'),
         (['--cfg-options', missing], 'test set not found'),
+        (['--cfg-options', *nameless], 'the data set names no classes: set metainfo=dict('),
+        (['--per-layer', '--out', str(tmp_path / 'new')], '--out is not of --per-layer'),
+        (['--per-layer', '--evaluate'], '--evaluate is not of --per-layer'),
+        (['--per-layer', '--images', '2'], 'is of one image, found --images 2'),
         (['--images', '0'], '--images must be at least 1, found 0'),
         (['--allocation', 'full'], "allocation 'full' needs a model that allocates tokens"),
         (['--allocation', 'most'], "or a share from 0 to 1, found 'most'"),
@@ -167,6 +175,7 @@ def test_bad_requests_are_one_line_and_leave_nothing(tool, step_config, tmp_path
         (['--device', 'tpu'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'tpu'"),
         (['--mode', 'slide'], "mode 'slide' needs test_cfg with crop_size and stride"),
         (['--out', str(other)], 'is no folder'),
+        (['--out', '/proc/new/out'], 'cannot be written to'),
     ]
     if not torch.cuda.is_available():
         cases.append((['--device', 'cuda'], '--device cuda: PyTorch finds no CUDA device'))

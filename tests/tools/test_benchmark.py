@@ -76,6 +76,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, tmp_path, capsys):
             'validation set not found',
         ),
         ([NANO, '--shape', '64'], '--shape takes two positive numbers, found [64]'),
+        ([NANO, '--shape', '1000000', '1000000'], 'an image of that size would take 11176 GiB'),
         ([NANO, '--shape', 'a', 'b'], 'argument --shape: invalid int value'),
         ([NANO, '--batch-size', '0'], '--batch-size must be at least 1, found 0'),
         ([NANO, '--steps', '0'], '--steps must be at least 1, found 0'),

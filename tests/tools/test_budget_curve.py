@@ -89,6 +89,11 @@ def test_windows(tool, options, weights, tmp_path):
     assert point['tokens'] == 4 * 85 and point['ms'] is None
 
 
+def test_data_sets_without_names_are_refused(tool, options, nameless, weights, capsys):
+    assert tool.main([NANO, '--checkpoint', weights, *options, *nameless]) == 2
+    assert 'the data set names no classes: set metainfo=dict(' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -98,6 +103,7 @@ def test_windows(tool, options, weights, tmp_path):
         ([NANO, '--timed', '-1'], '--timed must be at least 0, found -1'),
         ([NANO, '--checkpoint', 'none.pth'], "checkpoint 'none.pth' does not exist"),
         ([NANO, '--plot', 'nowhere/out.png'], '--plot nowhere/out.png'),
+        ([NANO, '--plot', 'out.foo'], '--plot out.foo: expected a name that ends in one of .png'),
         ([B0], 'budgets need a model that allocates tokens'),
         (['nothing'], "'nothing'"),
     ],

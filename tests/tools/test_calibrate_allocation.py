@@ -58,7 +58,7 @@ def test_caps(load_tool, write_config, tmp_path, capsys):
     assert allocation.floor == 0.2
     assert all(0.01 < cap <= 1 for cap in allocation.caps)
     assert f'caps of 3 label maps: {list(allocation.caps)}' in capsys.readouterr().out
-    assert tool.main([str(config), '--out', str(out)]) == 1
+    assert tool.main([str(config), '--out', str(out)]) == 2
     assert 'calibrated.py exists (option --overwrite)' in capsys.readouterr().err
 
 
@@ -77,22 +77,51 @@ def test_thresholds_for_tokens(load_tool, write_config, tmp_path, capsys):
     # The ratios of the policy's own thresholds, .005, .01, .02.
     assert allocation.thresholds[2] / allocation.thresholds[0] == pytest.approx(4, rel=1e-4)
     assert 'budget 100 (without finer tokens 4, with all 340)' in capsys.readouterr().out
-    assert tool.main([*args, '--tokens', '3']) == 1
+    assert tool.main([*args, '--tokens', '3']) == 2
     assert 'the budget of 3 is below' in capsys.readouterr().err
 
 
 def test_errors_come_before_the_work(load_tool, write_config, tmp_path, capsys):
     tool = load_tool('calibrate_allocation.py')
-    assert tool.main(['no_such_config']) == 1
+    assert tool.main(['no_such_config']) == 2
     assert "config 'no_such_config' is neither a file" in capsys.readouterr().err
-    assert tool.main([str(write_config()), '--out', str(tmp_path / 'x.py')]) == 1
+    assert tool.main([str(write_config()), '--out', str(tmp_path / 'x.py')]) == 2
     assert 'ThresholdAllocation has no caps' in capsys.readouterr().err
+    budget = ('--tokens', '50', '--checkpoint', 'x.pth')
     for option, message in {
         ('--percentile', '101'): '--percentile must be in [0, 100], found 101',
-        ('--tokens', '-1'): '--tokens must be positive, found -1',
+        ('--tokens', '-1'): '--tokens must be positive and finite, found -1',
+        ('--tokens', 'inf'): '--tokens must be positive and finite, found inf',
         ('--tokens', '50'): 'a budget needs --checkpoint',
+        ('--margin', '0.1', *budget): '--margin is of caps, not of thresholds for a budget',
+        ('--margin', 'nan'): '--margin must be in [0, 1], found nan',
+        ('--margin', '-5'): '--margin must be in [0, 1], found -5',
+        ('--checkpoint', 'x.pth'): '--checkpoint needs a budget, --tokens or --gflops',
+        ('--published',): '--published needs --gflops',
+        ('--published', *budget): '--published needs --gflops',
+        ('--overwrite',): '--overwrite needs --out',
     }.items():
         with pytest.raises(SystemExit):
             tool.main([str(write_config()), *option])
         assert message in capsys.readouterr().err
     assert not list(tmp_path.glob('x.py'))
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('x', 'expected a name that ends in .py'),
+        ('none/x.py', 'does not exist'),
+        ('folder.py', 'is a folder'),
+    ],
+)
+def test_files_that_cannot_be_written(
+    load_tool, write_config, tmp_path, monkeypatch, capsys, name, message
+):
+    tool = load_tool('calibrate_allocation.py')
+    (tmp_path / 'folder.py').mkdir()
+    monkeypatch.setattr(tool, 'find_caps', lambda *_: pytest.fail('this is the work'))
+    config = write_config("allocation=dict(type='BatchRatioAllocation', floor=0.2)")
+    assert tool.main([str(config), '--out', str(tmp_path / name), '--overwrite']) == 2
+    error = capsys.readouterr().err
+    assert f'--out {tmp_path / name}' in error and message in error

@@ -125,7 +125,7 @@ def test_errors_name_the_file_and_leave_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     damage(source)
-    assert convert(tool, source) == 1
+    assert convert(tool, source) == 2
     error = capsys.readouterr().err
     assert all(message in error for message in messages)
     assert [path.name for path in source.parent.iterdir()] == ['CamVid']
@@ -136,6 +136,6 @@ def test_full_folder_is_left_alone(
 ) -> None:
     (source.parent / 'out').mkdir()
     (source.parent / 'out' / 'mine.txt').write_text('mine')
-    assert convert(tool, source) == 1
+    assert convert(tool, source) == 2
     assert 'out is not empty' in capsys.readouterr().err
     assert [path.name for path in (source.parent / 'out').iterdir()] == ['mine.txt']

@@ -99,7 +99,7 @@ def test_statistics_over_images(tool, load_tool, tmp_path, capsys):
     ],
 )
 def test_errors_are_one_line(tool, capsys, arguments, message):
-    assert tool.main(arguments) == 1
+    assert tool.main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith('get_flops: error: ') and '\n' not in error
     assert message in error
@@ -110,6 +110,8 @@ def test_errors_are_one_line(tool, capsys, arguments, message):
     [
         ['--shape', '0'],
         ['--shape', '1', '2', '3'],
+        ['--shape', '1000000', '1000000'],
+        ['--sample-size', 'pipeline'],
         ['--allocation', 'some'],
         ['--allocation', '1.2'],
     ],

@@ -33,7 +33,7 @@ def test_full_folder_needs_the_option(
     tool = load_tool('make_toy_dataset.py')
     arguments = [str(tmp_path), '--layout', 'camvid', *SMALL]
     assert tool.main(arguments) == 0
-    assert tool.main(arguments) == 1
+    assert tool.main(arguments) == 2
     assert f'{tmp_path} is not empty' in (error := capsys.readouterr().err)
     assert '--overwrite' in error
     assert tool.main([*arguments, '--overwrite']) == 0
@@ -52,6 +52,6 @@ def test_errors_are_one_line(
     arguments: list[str], message: str, load_tool, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    assert load_tool('make_toy_dataset.py').main([str(tmp_path / 'toy'), *arguments]) == 1
+    assert load_tool('make_toy_dataset.py').main([str(tmp_path / 'toy'), *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1

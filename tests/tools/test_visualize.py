@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,17 @@ def test_chosen_panels_in_one_small_file(tool, options, toy_camvid, tmp_path):
         assert 300 < drawn.width < 330
 
 
+def test_help_says_how_many_sheets_there_are(tool, image, options, tmp_path, capsys):
+    arguments = [B0, *[str(image)] * 13, '--out', str(tmp_path / 'FILE.png'), '--panels', 'image']
+    assert tool.main([*arguments, *options]) == 0
+    written = [Path(line).name for line in capsys.readouterr().out.split()]
+    with pytest.raises(SystemExit):
+        tool.parse_args(['--help'])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in written)
+    assert written == ['FILE_1.png', 'FILE_2.png']
+
+
 def test_autofocusformer(tool, aff_config, titles, image, tmp_path):
     out = tmp_path / 'aff.png'
     assert tool.main([str(aff_config), str(image), '--out', str(out)]) == 0
@@ -142,6 +155,29 @@ def test_two_models_side_by_side(tool, options, titles, tmp_path):
     assert rows[0][2][1] == 'segformer mit-b0' and rows[1][0][1] == 'arta-nano segformer'
 
 
+def test_both_models_are_told_who_gets_tokens(tool, options, tmp_path, monkeypatch, capsys):
+    used = []
+
+    def watched(item, subject, other, draw=tool.panel_rows):
+        predict = other.model.test_step
+
+        def test_step(data):
+            used.append(repr(getattr(other.model.backbone, 'policy', None)))
+            return predict(data)
+
+        other.model.test_step = test_step
+        return draw(item, subject, other)
+
+    monkeypatch.setattr(tool, 'panel_rows', watched)
+    arguments = [NANO, 'dataset', '--images', '1', '--allocation', '0.3']
+    for against in (NANO, B0):
+        out = ['--out', str(tmp_path / 'both.png'), '--against', against]
+        assert tool.main([*arguments, *out, *options]) == 0
+        alone = f'{against} allocates no tokens: --allocation is of the first model alone'
+        assert (alone in capsys.readouterr().err) == (against == B0)
+    assert 'EvenAllocation' in used[0] and used[1] == 'None'
+
+
 def test_windows_of_slide_inference(tool, options, titles, tmp_path):
     out = tmp_path / 'slide.png'
     slide = ['model.test_cfg.crop_size=(64,64)', 'model.test_cfg.stride=(32,32)']
@@ -152,7 +188,7 @@ def test_windows_of_slide_inference(tool, options, titles, tmp_path):
     assert rows[2][0][1] == 'round 1: 32 tokens of 16 px (2 windows)'
 
 
-def test_bad_input_is_one_line_and_leaves_nothing(tool, options, image, tmp_path, capsys):
+def test_bad_input_is_one_line_and_leaves_nothing(tool, options, nameless, image, tmp_path, capsys):
     empty, broken = tmp_path / 'empty', tmp_path / 'broken'
     empty.mkdir()
     broken.mkdir()
@@ -168,6 +204,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, options, image, tmp_path
         ([NANO, str(empty)], f'SOURCE {empty}: no images there'),
         ([NANO, str(empty / 'none.png')], 'there is no such file or folder'),
         ([NANO, str(broken)], 'image.png cannot be read'),
+        ([NANO, str(image), '--cfg-options', *nameless], 'the data set names no classes'),
         ([NANO, 'dataset', *missing], 'test set not found'),
         ([NANO, str(image), '--checkpoint', 'missing.pth'], "'missing.pth' does not exist"),
         ([NANO, str(image), '--checkpoint', str(other)], 'other.pth'),
@@ -200,5 +237,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, options, image, tmp_path
         lines = [line for line in error.splitlines() if 'random weights' not in line]
         assert len(lines) == 1 and lines[0].startswith('visualize: error: '), (arguments, error)
         assert not out.exists(), arguments
+    for name in ('/proc/new', '/proc/new.png'):
+        assert tool.main([NANO, str(image), '--out', name, *options]) == 2
+        assert capsys.readouterr().err.startswith(f'visualize: error: --out {name[:5]}')
     assert tool.main([NANO, str(image), '--out', str(tmp_path / 'a.gif'), *options]) == 2
     assert 'a name that ends in .png' in capsys.readouterr().err

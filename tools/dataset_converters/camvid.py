@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
         convert(args.source, args.out_dir, args.splits)
     except (OSError, ValueError) as error:
         print(f'camvid: error: {error}', file=sys.stderr)
-        return 1
+        return 2
     print(f'CamVid in {args.out_dir}')
     return 0
 

@@ -17,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmseg.registry import DATASETS
 from torch import nn
@@ -31,6 +31,7 @@ from mmseg_arta.checkpoints import (
     read_state_dict,
     write_checkpoint,
 )
+from mmseg_arta.command_line import Settings
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,10 +48,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('target', type=Path, metavar='DST', help='file to write')
     parser.add_argument('--config', type=Path, help='check against the model of this config')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='key=value changes to the config'
+        '--cfg-options', nargs='+', action=Settings, help='key=value changes to the config'
     )
     parser.add_argument(
-        '--options', nargs='+', action=DictAction, default={}, help='key=value for the converter'
+        '--options', nargs='+', action=Settings, default={}, help='key=value for the converter'
     )
     parser.add_argument(
         '--allow-missing',
@@ -124,14 +125,16 @@ def convert(args: argparse.Namespace) -> int:
     return len(weights)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         count = convert(args)
     except CheckpointError as error:
-        sys.exit('error: ' + ' '.join(str(error).split()))
+        print(f'convert_checkpoint: error: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
     print(f'{args.target}: {count} weights')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from ...command_line import Settings
 from ...models.backbones.mixed_encoder import MixedResolutionEncoder
 from ..devices import check_device
 from ..flops.count import check_allocation
@@ -180,12 +180,7 @@ def _entries(words: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
             entries[-1][1].append(word)
         else:
             raise ValueError(f'the setting {word} stands before any config')
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--options', nargs='+', action=DictAction, default={})
-    return [
-        (config, parser.parse_args(['--options', *own]).options if own else {})
-        for config, own in entries
-    ]
+    return [(config, Settings.parse(own)) for config, own in entries]
 
 
 def _each(

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...models.allocation import AllocationPolicy
 from ...models.allocation.policies import BudgetAllocation
 from ...models.allocation.policies.base import Candidates
+from ..class_names import classes_of
 from ..flops.count import allocating_modules, other_policies
 from ..tokens import Spread, analyze
 from ..visualization import sample_of
@@ -160,7 +161,7 @@ def _point(
     timed: int,
     clock: Callable[[], float],
 ) -> Point:
-    classes = len(dataset.metainfo['classes'])
+    classes = len(classes_of(dataset.metainfo))
     found = analyze(model, (sample_of(dataset, number) for number in numbers), classes)
     if found.quality is None:
         raise ValueError('the data set has no ground truth to compare with')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import load_state_dict
 from torch import nn
 
 from ...config_files import find_config
+from ...safe_load import CheckpointError, load_from_anywhere
 
 # Characters of an error of another library: a checkpoint that does not fit names all its keys.
 _REASON = 400
@@ -42,7 +44,8 @@ def build_model(config: Config, checkpoint: str | None = None) -> nn.Module:
     """The model of a config, for inference, without pretrained weights unless they are given.
 
     Raises:
-        ValueError: if it cannot be built here or the checkpoint does not fit.
+        ValueError: if it cannot be built here, or the checkpoint does not fit or holds more than
+            tensors and plain values.
         FileNotFoundError: if there is no such checkpoint.
     """
     init_default_scope(config.get('default_scope', 'mmseg'))
@@ -55,12 +58,32 @@ def build_model(config: Config, checkpoint: str | None = None) -> nn.Module:
         if '://' not in checkpoint and not Path(checkpoint).is_file():
             raise FileNotFoundError(f'checkpoint {checkpoint!r} does not exist')
         try:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+            load_weights(model, load_from_anywhere(checkpoint))
+        except CheckpointError as error:
+            raise ValueError(f'checkpoint {_in_one_line(error)}') from error
         except Exception as error:
             raise ValueError(
                 f'checkpoint {checkpoint!r} does not fit {name}: {_in_one_line(error)}'
             ) from error
     return model.eval()
+
+
+def load_weights(model: nn.Module, content: Any) -> None:
+    """Give a model the weights of a checkpoint that has been read, wrapped or not.
+
+    MMEngine's ``load_checkpoint`` does the same, but runs what a file tells it to.
+
+    Raises:
+        RuntimeError: if not all keys are there, or others.
+        ValueError: if there are no weights by key.
+    """
+    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'expected weights by key, found {type(weights).__name__}')
+    # Parallel training has put its module around the model.
+    named: Any = OrderedDict((key.removeprefix('module.'), weights[key]) for key in weights)
+    named._metadata = getattr(weights, '_metadata', OrderedDict())
+    load_state_dict(model, named, strict=True)
 
 
 def _in_one_line(error: Exception) -> str:
