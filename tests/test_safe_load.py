@@ -20,6 +20,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from mmseg_arta.analysis.flops.load import build_model
+from mmseg_arta.models.backbones.pretrained import load_pretrained
 from mmseg_arta.safe_load import CheckpointError, load_from_anywhere, load_safely
 
 
@@ -104,6 +105,15 @@ def test_downloads_are_read_as_safely(
         load_from_anywhere(f'{address}/none.pth')
     assert not (tmp_path / 'ran').exists()
     assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+def test_pre_trained_weights_are_read_as_safely(
+    planted: Path, address: str, tmp_path: Path
+) -> None:
+    for name in (str(planted), f'{address}/{planted.name}'):
+        with pytest.raises(ValueError, match=r'planted\.pth: holds more than .* for Linear'):
+            load_pretrained(nn.Linear(2, 2), dict(type='Pretrained', checkpoint=name))
+    assert not (tmp_path / 'ran').exists()
 
 
 MODEL = dict(

@@ -20,6 +20,7 @@ from PIL import Image
 
 from ...files import write_json
 from ..boundary_quality import BoundaryQuality
+from ..class_names import classes_of
 from ..flops.load import build_model, load_config
 from ..flops.samples import SampleStatistics, count_samples, validation_set
 from ..visualization import sample_of
@@ -101,7 +102,7 @@ def measure(folder: Path, checkpoint: str, device: str = 'cpu') -> dict[str, Any
         data = validation_set(config, 'test_dataloader')
         model = build_model(config, checkpoint).to(device)
         result['boundaries'][stage] = boundary_figures(
-            _pairs(data, folder / stage / 'predictions'), data.metainfo['classes']
+            _pairs(data, folder / stage / 'predictions'), classes_of(data.metainfo)
         )
         counted = count_samples(model, config, len(data), mode=mode, shape=None)
         result['operations'][stage] = count_figures(counted)

@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ...engine.drawing import Panel, class_legend, draw_labels
+from ..class_names import classes_of
 from ..flops.samples import spread_numbers, validation_set
 from ..visualization import sample_of, write
 from .measure import prediction_of, read_prediction
@@ -63,7 +64,7 @@ def draw_sheet(results: Mapping[str, Any], folder: Path, path: Path, images: int
     data = validation_set(models[0][2], 'test_dataloader')
     rows: list[list[Panel]] = []
     shown: list[np.ndarray] = []
-    classes: Sequence[str] = data.metainfo['classes']
+    classes: Sequence[str] = classes_of(data.metainfo)
     palette: Sequence[Sequence[int]] = data.metainfo['palette']
     for number in spread_numbers(images, len(data)):
         name = str(data.get_data_info(number)['img_path'])

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ...safe_load import CheckpointError, load_safely
+from ...safe_load import CheckpointError, load_from_anywhere
 
 #: What to do about weights that are not there or do not fit, unless a module knows better.
 CONVERT_OR_SCRATCH = (
@@ -85,7 +84,8 @@ def load_pretrained(
         module: to be filled.
         init_cfg: ``checkpoint``, a path or address; ``prefix`` ('' unless given), where in the
             file the module's keys are, as ``'backbone.'`` in a segmentor or classifier, whose
-            other keys are left alone; ``map_location``.
+            other keys are left alone; ``map_location``, which stock configs have, changes nothing:
+            weights are read on the CPU.
         new: regular expressions for the start of the module's keys that a file need not hold, such
             as parts that pre-training does not have. They keep the values they have, and are
             logged.
@@ -108,7 +108,7 @@ def load_pretrained(
             f'{name}.init_cfg takes checkpoint, prefix and map_location, found {dict(init_cfg)}'
         )
     path, prefix = init_cfg['checkpoint'], init_cfg.get('prefix') or ''
-    content = _read(path, init_cfg.get('map_location', 'cpu'), name, ways_on)
+    content = _read(path, name, ways_on)
     weights = _below(prefix, content)
     if adapt is not None:
         adapt(weights)
@@ -143,20 +143,19 @@ def load_pretrained(
             print_log(f'{name}: of {path}, {len(keys)} keys {what}: {keys}', logger='current')
 
 
-def _read(path: str, map_location: Any, name: str, ways_on: str) -> Mapping[str, Any]:
+def _read(path: str, name: str, ways_on: str) -> Mapping[str, Any]:
     """The weights in a checkpoint, wrapped in a ``state_dict`` or not."""
-    if '://' in str(path):
-        content = CheckpointLoader.load_checkpoint(path, map_location)
-    elif not Path(path).expanduser().exists():
+    elsewhere = '://' in str(path)
+    file = Path(path).expanduser()
+    if not elsewhere and not file.exists():
         raise FileNotFoundError(
             f'{path}, the pre-trained weights of {name}, does not exist. {ways_on}'
         )
-    else:
-        # MMEngine's loader falls back to one that runs what a file tells it to.
-        try:
-            content = load_safely(Path(path).expanduser())
-        except CheckpointError as error:
-            raise ValueError(f'{error}. It is meant for {name}. {ways_on}') from error
+    # MMEngine's loader falls back to one that runs what a file tells it to.
+    try:
+        content = load_from_anywhere(str(path) if elsewhere else str(file))
+    except CheckpointError as error:
+        raise ValueError(f'{error}. It is meant for {name}. {ways_on}') from error
     weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
     if not isinstance(weights, Mapping):
         raise ValueError(
