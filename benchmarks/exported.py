@@ -30,7 +30,7 @@ from mmseg_arta.analysis.benchmark.timing import Timing, disagreement, speed_rat
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.load import load_config
 from mmseg_arta.command_line import Settings
-from mmseg_arta.engine.export import ExportError, load_exported
+from mmseg_arta.engine.export import load_exported
 from mmseg_arta.files import check_writable, write_json
 
 Labels = Callable[[np.ndarray], np.ndarray]
@@ -74,25 +74,6 @@ def of_module(module: Any) -> Callable[[np.ndarray], Any]:
     return predict
 
 
-def load(path: Path) -> tuple[Callable[[np.ndarray], Any], dict[str, Any]]:
-    """An exported file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is another file, or not all of it.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        return load_exported(path)
-    except ExportError:
-        raise
-    # Runtimes have errors of their own, and stumble over other files in any way there is.
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [''])[0] or type(error).__name__
-        raise ValueError(f'{path} is no file of tools/export.py, or damaged: {reason}') from error
-
-
 def ways(args: argparse.Namespace) -> tuple[dict[str, Labels], tuple[int, int]]:
     """Everything that segments, eager mode first, and the height and width of images.
 
@@ -101,7 +82,7 @@ def ways(args: argparse.Namespace) -> tuple[dict[str, Labels], tuple[int, int]]:
     """
     loaded = {}
     for path in args.files:
-        loaded[path.name] = load(path)
+        loaded[path.name] = load_exported(path)
     sizes = {name: tuple(about['input']['shape']) for name, (_, about) in loaded.items()}
     if len(set(sizes.values())) > 1 or next(iter(sizes.values()))[:2] != (1, 3):
         raise ValueError(f'files must take one image of three channels and one size, found {sizes}')

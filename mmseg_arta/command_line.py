@@ -22,6 +22,8 @@ def check_shape(shape: Sequence[int], images: int = 1) -> None:
         ValueError: if it cannot.
     """
     takes = 3 * 4 * images * math.prod(shape)
+    if not hasattr(os, 'sysconf'):  # Windows does not tell
+        return
     has = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     if takes > has:
         size = ' '.join(map(str, shape))

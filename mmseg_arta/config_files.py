@@ -60,6 +60,11 @@ def find_config(name: str) -> Path:
     raise FileNotFoundError(message + suggestion(rest, names))
 
 
+def inherited(name: str) -> str:
+    """What stands in ``_base_`` for a bundled config, wherever the package is installed."""
+    return f"__import__('mmseg_arta').config_path({name!r})"
+
+
 def suggestion(name: str, names: set[str]) -> str:
     """The end of an error about a name that does not exist: those that are alike, or ''."""
     stem = Path(name).name.removesuffix('.py')

@@ -23,7 +23,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from .config_files import config_folders, configs_below, suggestion
+from .config_files import config_folders, configs_below, inherited, suggestion
 from .files import check_writable, write_text
 from .version import __version__
 
@@ -111,7 +111,7 @@ def inheriting(config: Path) -> str:
     name = config.stem
     lines = [
         f'# Inherits {name} of mmseg_arta {__version__}, wherever that is installed.',
-        f"_base_ = [__import__('mmseg_arta').config_path('{name}')]",
+        f'_base_ = [{inherited(name)}]',
     ]
     settings = _often_changed(Config.fromfile(config, import_custom_modules=False).to_dict())
     lines += ['', '# What is often changed, with the inherited values:']

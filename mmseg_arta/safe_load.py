@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,18 @@ def load_from_anywhere(name: str) -> Any:
             del os.environ[_FORCED]
         else:
             os.environ[_FORCED] = before
+
+
+def weights_of(content: Any) -> Mapping[str, Any]:
+    """The weights by key in a checkpoint that has been read, in a ``state_dict`` or not.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'expected weights by key, found {type(weights).__name__}')
+    return weights
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
-from ..config_files import config_folders
+from ..config_files import config_folders, inherited
 from ..files import write_text
 
 
@@ -43,8 +43,7 @@ def _inherited(base: Path, target: Path) -> str:
     base = base.resolve()
     for folder in config_folders('mmseg_arta'):
         if base.is_relative_to(folder):
-            name = base.relative_to(folder).with_suffix('').as_posix()
-            return f"__import__('mmseg_arta').config_path({name!r})"
+            return inherited(base.relative_to(folder).with_suffix('').as_posix())
     return repr(Path(os.path.relpath(base, target.resolve().parent)).as_posix())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
 from tests.pages import ROOT
-from tests.processes import python_environment
+from tests.processes import outputs_of_two
 
 WORKER = Path(__file__).with_name('distributed_worker.py')
 
@@ -20,24 +20,8 @@ def test_processes_stay_equal():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(port)],
-            env=python_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for worker in workers:
-            output, errors = worker.communicate(timeout=240)
-            assert worker.returncode == 0, output + errors[-4000:]
-            assert len(re.findall('^(trains|accumulates|recomputes): ', output, re.M)) == 19
-    finally:
-        for worker in workers:
-            worker.kill()
+    for output in outputs_of_two(WORKER, port):
+        assert len(re.findall('^(trains|accumulates|recomputes): ', output, re.M)) == 19
 
 
 def test_the_documented_launch(tmp_path):

@@ -15,7 +15,7 @@ from mmengine.runner import load_state_dict
 from torch import nn
 
 from ...config_files import find_config
-from ...safe_load import CheckpointError, load_from_anywhere
+from ...safe_load import CheckpointError, load_from_anywhere, weights_of
 
 # Characters of an error of another library: a checkpoint that does not fit names all its keys.
 _REASON = 400
@@ -77,9 +77,7 @@ def load_weights(model: nn.Module, content: Any) -> None:
         RuntimeError: if not all keys are there, or others.
         ValueError: if there are no weights by key.
     """
-    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
-    if not isinstance(weights, Mapping):
-        raise ValueError(f'expected weights by key, found {type(weights).__name__}')
+    weights = weights_of(content)
     # Parallel training has put its module around the model.
     named: Any = OrderedDict((key.removeprefix('module.'), weights[key]) for key in weights)
     named._metadata = getattr(weights, '_metadata', OrderedDict())

@@ -123,11 +123,21 @@ def load_exported(path: str | Path) -> tuple[Predict, dict[str, Any]]:
         description, see :func:`describe`.
 
     Raises:
-        ExportError: for ONNX without onnxruntime.
+        FileNotFoundError: if there is no such file.
+        ExportError: for ONNX without onnxruntime, for another file, and for a part of one.
     """
     path = Path(path)
-    if path.suffix == '.onnx':
-        return _load_onnx(path)
-    with zipfile.ZipFile(path) as archive:
-        compiled = any('/aotinductor/' in name for name in archive.namelist())
-    return (_load_aoti if compiled else _load_torch)(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        if path.suffix == '.onnx':
+            return _load_onnx(path)
+        with zipfile.ZipFile(path) as archive:
+            compiled = any('/aotinductor/' in name for name in archive.namelist())
+        return (_load_aoti if compiled else _load_torch)(path)
+    except ExportError:
+        raise
+    # Runtimes have errors of their own, and stumble over other files in any way there is.
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [''])[0] or type(error).__name__
+        raise ExportError(f'{path} is no file of tools/export.py, or damaged: {reason}') from error

@@ -16,7 +16,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from ...safe_load import CheckpointError, load_from_anywhere
+from ...safe_load import CheckpointError, load_from_anywhere, weights_of
 
 #: What to do about weights that are not there or do not fit, unless a module knows better.
 CONVERT_OR_SCRATCH = (
@@ -156,13 +156,10 @@ def _read(path: str, name: str, ways_on: str) -> Mapping[str, Any]:
         content = load_from_anywhere(str(path) if elsewhere else str(file))
     except CheckpointError as error:
         raise ValueError(f'{error}. It is meant for {name}. {ways_on}') from error
-    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
-    if not isinstance(weights, Mapping):
-        raise ValueError(
-            f'{path} does not fit {name}: expected weights by key, found '
-            f'{type(weights).__name__}. {ways_on}'
-        )
-    return weights
+    try:
+        return weights_of(content)
+    except ValueError as error:
+        raise ValueError(f'{path} does not fit {name}: {error}. {ways_on}') from None
 
 
 def _below(prefix: str, content: Mapping[str, Any]) -> OrderedDict[str, Any]:
