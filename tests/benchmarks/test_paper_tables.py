@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from benchmarks import paper_tables
+from benchmarks import paper_tables, published
 from mmseg_arta.analysis.flops.load import find_config
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
@@ -35,7 +35,7 @@ parts:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / 'tables').mkdir()
     (tmp_path / 'tables' / 'one.yml').write_text(SMALL, encoding='utf-8')
-    monkeypatch.setattr(paper_tables, 'TABLES', tmp_path / 'tables')
+    monkeypatch.setattr(published, 'TABLES', tmp_path / 'tables')
     return tmp_path
 
 
@@ -50,12 +50,12 @@ def rows_of(text: str) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in lines}
 
 
-@pytest.mark.parametrize('name', paper_tables.names())
+@pytest.mark.parametrize('name', published.names())
 def test_tables_name_configs_and_columns_that_exist(name: str) -> None:
-    _, parts = paper_tables.read_table(name)
+    _, parts = published.read_table(name)
     for part in parts:
-        assert set(part.columns) <= set(paper_tables.COLUMNS)
-        measured = {paper_tables.COLUMNS[column].protocol for column in part.columns} - {''}
+        assert set(part.columns) <= set(published.COLUMNS)
+        measured = {published.COLUMNS[column].protocol for column in part.columns} - {''}
         assert measured == set(part.protocols)
         assert len({row.label for row in part.rows}) == len(part.rows)
         assert any(row.config for row in part.rows)

@@ -37,6 +37,7 @@ from .low_resolution import (
     init_low_resolution_layers,
     pool_convs,
 )
+from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
 from .point_conv import PointConv
 from .point_deform import (
@@ -68,6 +69,7 @@ __all__ = [
     'MapLayerNorm',
     'Mlp',
     'OncePerLevels',
+    'PackedViTBlock',
     'PointConv',
     'PointDeformAttention',
     'PointDeformBlock',
