@@ -94,6 +94,22 @@ def test_training_logs_tokens_and_scores(tmp_path, hub):
     assert len(hook.take()) == 1  # nothing recorded after the run
 
 
+def test_rounds_that_reconsider_coarser_tokens_say_which():
+    """Four tokens of 32 px a side: late records are named by their round and patch size."""
+    policy = dict(type='FixedRatioAllocation', ratios=(0.5, 0.5, 0.5))
+    allocation = dict(type='ReconsideringAllocation', policy=policy)
+    model = segmentor(allocation=allocation)
+    tokens = model.backbone(torch.randn(2, 3, 128, 128))
+    values = round_statistics(tokens)
+    names = ['round1', 'round2', 'round3', 'round2_patch32', 'round3_patch32', 'round3_patch16']
+    assert [name for name in values if name.startswith('tokens_')] == [f'tokens_{n}' for n in names]
+    new = sum(sum(level.lengths) for level in tokens.levels[1:]) / 2
+    assert sum(values[f'tokens_{name}'] for name in names) == new
+    # Half of 16 of 32 px, then half of what is left of 32 px and 4 * 8 of 16 px together.
+    assert values['tokens_round1'] == 32
+    assert values['tokens_round2'] + values['tokens_round2_patch32'] == 4 * 20
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_features_are_let_go(tmp_path, training):
     model = segmentor().train(training)

@@ -15,7 +15,7 @@ from torch import nn
 from ...models.decode_heads import BoundaryScoreHead
 from ...ops import boundary_map
 from ...option_checks import check_whole
-from ...structures import MixedTokens
+from ...structures import AllocationRound, MixedTokens
 from ..coverage import (
     covered_share,
     edges_in_window,
@@ -32,7 +32,9 @@ class TokenStatisticsHook(TokenRecorderHook):
     """Log tokens per allocation round and boundary scores; in validation also coverage.
 
     Training, with the losses: ``tokens_round<r>``, new tokens per image, and
-    ``score_round<r>``, mean boundary score. Validation and test: the same counts,
+    ``score_round<r>``, mean boundary score; with ``ReconsideringAllocation`` also
+    ``..._round<r>_patch<px>`` of coarser tokens that round ``r`` decides about again.
+    Validation and test: the same counts,
     ``boundary_covered``, the share of true class-boundary pixels that lie under a token
     of the finest level, and ``boundary_covered_random``, that share for as many finest
     tokens whose parents are drawn at random (both in percent). In slide inference all
@@ -154,11 +156,28 @@ class TokenStatisticsHook(TokenRecorderHook):
 def round_statistics(tokens: MixedTokens) -> dict[str, float]:
     """New tokens per image and mean score of every allocation round, counted from 1."""
     values: dict[str, float] = {}
-    for number, record in enumerate(tokens.rounds, 1):
-        values[f'tokens_round{number}'] = 4.0 * sum(record.selected_lengths) / tokens.batch_size
+    for name, record in zip(round_names(tokens.rounds), tokens.rounds, strict=True):
+        values[f'tokens_{name}'] = 4.0 * sum(record.selected_lengths) / tokens.batch_size
         if len(record.scores):
-            values[f'score_round{number}'] = float(record.scores.detach().mean())
+            values[f'score_{name}'] = float(record.scores.detach().mean())
     return values
+
+
+def round_names(rounds: Sequence[AllocationRound]) -> list[str]:
+    """Of the records of :class:`~mmseg_arta.structures.MixedTokens`.
+
+    Round ``r`` decides about one level, and with ``ReconsideringAllocation`` also about what is
+    left of the coarser ones: ``round3``, then ``round2_patch32``, ``round3_patch32``,
+    ``round3_patch16``.
+    """
+    # Of every level the finer tokens come from, the first record is its own round's.
+    count = len({record.patch_size for record in rounds})
+    names = [f'round{number}' for number in range(1, count + 1)]
+    if late := rounds[count:]:
+        numbers = [number for number in range(2, count + 1) for _ in range(number - 1)]
+        for number, record in zip(numbers, late, strict=True):
+            names.append(f'round{number}_patch{record.patch_size}')
+    return names
 
 
 def check_allocator_supervision(model: nn.Module) -> None:
