@@ -97,6 +97,8 @@ def test_queries_attend_where_their_resized_masks_are(pixel_decoder, strides, mo
 def test_strides_between_places_are_refused():
     with pytest.raises(ValueError, match=r'patch_sizes must be multiples of 4.*\(16, 8, 4, 2\)'):
         SparseMask2FormerHead([8] * 4, 5, (16, 8, 4, 2), pixel_decoder='grid')
+    with pytest.raises(ValueError, match=r'coarse to fine, must be multiples of the last.*24, 16'):
+        SparseMask2FormerHead([8] * 3, 5, (48, 24, 16), pixel_decoder='grid')
 
 
 def test_grid_attention_samples_bilinearly():

@@ -55,7 +55,8 @@ class SparseMask2FormerHead(BaseModule):
     Args:
         in_channels: channels of the backbone's levels, coarse to fine (of maps too).
         num_classes: classes without 'no object'.
-        patch_sizes: patch sizes of the levels in pixels, coarse to fine; multiples of 4.
+        patch_sizes: patch sizes of the levels in pixels, coarse to fine; multiples of 4 and
+            of the last one.
         dim: channels of the decoder, mask features included.
         num_queries: queries; at least as many as classes in an image.
         normalize: how sine positions are normalised: by the 'canvas', or 'max' as published.
@@ -114,6 +115,12 @@ class SparseMask2FormerHead(BaseModule):
             # Places of tokens are counted in finest patches.
             raise ValueError(
                 f'SparseMask2FormerHead.patch_sizes must be multiples of {FINEST_PATCH}, '
+                f'found {tuple(patch_sizes)}'
+            )
+        if any(size % patch_sizes[-1] for size in patch_sizes):
+            # Masks look up the cells of the finest level that a coarser patch covers.
+            raise ValueError(
+                'SparseMask2FormerHead.patch_sizes, coarse to fine, must be multiples of the last, '
                 f'found {tuple(patch_sizes)}'
             )
         if align_corners:
