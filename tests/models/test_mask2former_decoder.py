@@ -278,7 +278,25 @@ def test_half_precision():
     torch.testing.assert_close(out.class_logits[-1], exact.class_logits[-1], atol=0.2, rtol=0.1)
 
 
+def test_offsets_in_a_levels_own_patches():
+    """Layers whose offsets are as many times larger sample the same places."""
+    plain, units = pixel_decoder(), pixel_decoder(offset_units=(8, 4, 2))
+    units.load_state_dict(plain.state_dict())
+    scale = torch.tensor([8.0, 4.0, 2.0]).view(1, 3, 1, 1)
+    mixed = tokens()
+    assert not torch.equal(units(mixed).mask_feats, plain(mixed).mask_feats)
+    with torch.no_grad():
+        for layer in plain.layers:
+            for tensor in (layer.attn.offsets.weight, layer.attn.offsets.bias):
+                shape = tensor.shape
+                rows = tensor.view(layer.attn.num_heads, 3, layer.attn.num_points, -1)
+                tensor.copy_((rows * scale).view(shape))
+    torch.testing.assert_close(units(mixed).mask_feats, plain(mixed).mask_feats)
+
+
 def test_bad_options_are_named():
+    with pytest.raises(ValueError, match=r'offset_units must be 3 finite numbers.*found \(8, 4\)'):
+        PointPixelDecoder(DIMS, offset_units=(8, 4))
     with pytest.raises(ValueError, match='at least two levels'):
         PointPixelDecoder((8,))
     with pytest.raises(ValueError, match="mask_tokens must be 'all' or 'finest', found 'some'"):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...ops import nearest_tokens_of_cells, point_deform_attention
+from ...option_checks import MOST_PIXELS, check_numbers
 from ...structures import FINEST_PATCH, TokenSet
 from .basic import DropPath, Mlp, layer_scale
 from .deform_attention import DeformAttention
@@ -32,8 +33,6 @@ class TokenPlaces:
 class PointDeformAttention(DeformAttention):
     """Multi-scale deformable attention on irregular tokens (AFF 4.1).
 
-    Offsets are in units of 4 px for every level.
-
     Args:
         dim: channels.
         num_heads: heads; must divide ``dim``.
@@ -42,9 +41,11 @@ class PointDeformAttention(DeformAttention):
         power: initial power of the squared distance in the interpolation; the paper's
             learnable power, 6, is that of the distance.
         floor, eps: see :func:`mmseg_arta.ops.inverse_distance_weights`.
+        offset_units: unit of every level's sampling offsets, in finest patches (4 px); 1 for all
+            as published.
 
     Raises:
-        ValueError: if the heads do not divide the channels.
+        ValueError: if the heads do not divide the channels, or there is not one unit a level.
     """
 
     def __init__(
@@ -56,15 +57,26 @@ class PointDeformAttention(DeformAttention):
         power: float = 3.0,
         floor: float = 0.01,
         eps: float = 1e-6,
+        offset_units: Sequence[float] | None = None,
     ) -> None:
         super().__init__(dim, num_heads, num_levels, num_points)
         self.floor, self.eps = floor, eps
         self.power = nn.Parameter(torch.tensor([power]))
+        units = None
+        if offset_units is not None:
+            numbers = check_numbers(
+                self, 1.0, MOST_PIXELS, count=num_levels, offset_units=offset_units
+            )
+            # A buffer, since a copy from the host would hold up every forward pass.
+            units = torch.tensor(numbers)[:, None, None]
+        self.register_buffer('offset_units', units, persistent=False)
 
     def forward(self, query: Tensor, x: Tensor, places: TokenPlaces) -> Tensor:
         """``query`` (features with positions) and ``x (V, C)`` to ``(V, C)``."""
         shape = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.offsets(query).unflatten(1, (*shape, 2))
+        if self.offset_units is not None:
+            offsets = offsets * self.offset_units
         location = places.centers[:, None, None, None] + offsets
         weight = self.weights(query).unflatten(1, (self.num_heads, -1)).softmax(-1)
         out = point_deform_attention(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from ....ops import inverse_distance_weights, nearest_tokens, neighborhood_merge
 from ....option_checks import (
     MOST_CHANNELS,
+    MOST_PIXELS,
     check_choice,
     check_flag,
     check_number,
+    check_numbers,
     check_share,
     check_whole,
 )
@@ -60,6 +63,10 @@ class PointPixelDecoder(nn.Module):
         normalize: how positions are normalised, see
             :func:`~.positions.token_positions`.
         floor, eps: of the interpolation, see :func:`mmseg_arta.ops.inverse_distance_weights`.
+        offset_units: in how many finest patches (4 px) the sampling offsets of each coarse level
+            count, coarse to fine. As published all count in one, so that the samples of a coarse
+            level begin within a token or two; ``(8, 4, 2)`` for patches of 32, 16 and 8 px counts
+            in the level's own, as Deformable DETR does.
 
     Raises:
         ValueError: for fewer than two levels or an unknown option.
@@ -79,6 +86,7 @@ class PointPixelDecoder(nn.Module):
         normalize: Normalize = 'canvas',
         floor: float = 0.01,
         eps: float = 1e-6,
+        offset_units: Sequence[float] | None = None,
     ) -> None:
         check_pixel_decoder(self, in_channels, dim, mask_dim, num_layers, num_heads)
         check_whole(self, most=MOST_CHANNELS, num_points=num_points, hidden=hidden)
@@ -95,11 +103,14 @@ class PointPixelDecoder(nn.Module):
         coarse = self.in_channels[:-1]
         self.input_proj = nn.ModuleList(_projection(c, dim, project_same) for c in coarse)
         self.level_embed = nn.Parameter(torch.randn(len(coarse), dim))
+        if offset_units is not None:
+            check_numbers(self, 1.0, MOST_PIXELS, count=len(coarse), offset_units=offset_units)
+        sampling: dict[str, Any] = dict(floor=floor, eps=eps, offset_units=offset_units)
         self.layers = nn.ModuleList(
             DeformEncoderLayer(
                 dim,
                 hidden,
-                PointDeformAttention(dim, num_heads, len(coarse), num_points, floor=floor, eps=eps),
+                PointDeformAttention(dim, num_heads, len(coarse), num_points, **sampling),
             )
             for _ in range(num_layers)
         )
