@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmseg_arta.checkpoints.lrformer import convert_lrformer_backbone
 from mmseg_arta.models import LRFormer
+from mmseg_arta.models.layers import share_extent
 from mmseg_arta.models.layers.low_resolution import (
     LowResolutionSelfAttention,
     pooled_grid,
@@ -60,7 +61,26 @@ def test_any_size_goes_in(size):
     for maps, full, stride in zip(found, padded, (4, 8, 16, 32), strict=True):
         rows, cols = (-(-side // stride) for side in size)
         assert maps.shape[2:] == (rows, cols)
-        torch.testing.assert_close(maps, full[:, :, :rows, :cols])
+        shown = full[:, :, :rows, :cols]
+        if size[0] % stride == size[1] % stride == 0:
+            torch.testing.assert_close(maps, shown)
+        else:
+            expected = share_extent(share_extent(shown, 2, stride, size[0]), 3, stride, size[1])
+            torch.testing.assert_close(maps, expected)
+            assert torch.equal(maps, shown) == (rows == cols == 1)
+
+
+@pytest.mark.parametrize('extent', [70, 95, 96])
+def test_cells_share_the_image(extent):
+    """A ramp over patches of 32 px is one over cells, but before the first patch's centre."""
+    patches = torch.arange(3.0) * 32 + 16
+    maps = patches.expand(2, 4, 3)
+    cells = (torch.arange(3.0) + 0.5) * extent / 3
+    torch.testing.assert_close(
+        share_extent(maps, 2, 32, extent), cells.clamp(min=16).expand(2, 4, 3)
+    )
+    columns = share_extent(maps.transpose(1, 2).half(), 1, 32, extent)
+    torch.testing.assert_close(columns[0, :, 0].float(), cells.clamp(min=16), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize('shape', [(3, 32, 32), (1, 4, 32, 32), (0, 3, 32, 32), (1, 3, 0, 32)])

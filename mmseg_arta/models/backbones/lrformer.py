@@ -34,6 +34,7 @@ from ..layers import (
     for_convolutions,
     init_low_resolution_layers,
     pool_convs,
+    share_extent,
 )
 from .arch import check_stages, checked_images, resolve_arch
 from .pretrained import is_pretrained, load_pretrained
@@ -272,7 +273,8 @@ class LRFormer(BaseModule):
                 right and below to multiples of 32.
 
         Returns:
-            a map ``(B, C, ceil(H / s), ceil(W / s))`` for every output stage of stride s.
+            a map ``(B, C, ceil(H / s), ceil(W / s))`` for every output stage of stride s, whose
+            cells share the image evenly.
 
         Raises:
             ValueError: for an empty image or batch.
@@ -286,5 +288,7 @@ class LRFormer(BaseModule):
             if index in self.out_indices:
                 stride = _STRIDES[index]
                 # A head that resizes the maps would stretch the padding over the image.
-                maps.append(x[:, :, : -(-height // stride), : -(-width // stride)])
+                shown = x[:, :, : -(-height // stride), : -(-width // stride)]
+                shown = share_extent(shown, 2, stride, height)
+                maps.append(share_extent(shown, 3, stride, width))
         return tuple(maps)

@@ -46,7 +46,13 @@ from .point_deform import (
     TokenPlaces,
     token_places,
 )
-from .positions import fit_positions, remember_grid, resize_positions, sine_position
+from .positions import (
+    fit_positions,
+    remember_grid,
+    resize_positions,
+    share_extent,
+    sine_position,
+)
 from .swin_block import SwinBlock, WindowAttention
 
 __all__ = [
@@ -90,6 +96,7 @@ __all__ = [
     'pool_convs',
     'remember_grid',
     'resize_positions',
+    'share_extent',
     'sine_position',
     'split_images',
     'to_maps',

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...ops import finest_token_map
 from ...option_checks import MOST_CHANNELS, MOST_WHOLE, check_choice, check_init_cfg, check_wholes
 from ...structures import MixedTokens, TokenMaps, TokenSet
+from ..layers import share_extent
 
 
 @MODELS.register_module()
@@ -116,27 +117,6 @@ class TokensToMaps(BaseModule):
         height, width = -(-image_size[0] // size), -(-image_size[1] // size)
         cells = finest_token_map(levels)[:, :height, :width]
         dense = table.index_select(0, cells.flatten()).view(*cells.shape, -1)
-        rows_of = _cells_in_image(dense, height, size, image_size[0])
-        if rows_of is not None:
-            dense = (rows_of @ dense.flatten(2)).view(dense.shape)
-        columns_of = _cells_in_image(dense, width, size, image_size[1])
-        if columns_of is not None:
-            dense = columns_of @ dense
+        dense = share_extent(dense, 1, size, image_size[0])
+        dense = share_extent(dense, 2, size, image_size[1])
         return dense.permute(0, 3, 1, 2).contiguous()
-
-
-def _cells_in_image(like: Tensor, count: int, patch_size: int, extent: int) -> Tensor | None:
-    """Weights ``(count, count)`` of patches in cells, along a side of ``extent`` pixels.
-
-    Heads resize maps as if the cells of a side shared the image evenly, but the last patch may
-    reach beyond it. Cells of the result do share it, each interpolated linearly between the two
-    nearest patches.
-
-    Returns:
-        None where the patches end with the image.
-    """
-    if count * patch_size == extent:
-        return None
-    cells = torch.arange(count, dtype=torch.float32, device=like.device)
-    centres = ((cells + 0.5) * (extent / (count * patch_size)) - 0.5).clamp(min=0)
-    return (1 - (centres[:, None] - cells).abs()).clamp(min=0).to(like.dtype)
