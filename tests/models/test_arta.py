@@ -130,12 +130,39 @@ def test_two_runs_are_equal():
         assert torch.equal(first.feats, second.feats) and torch.equal(first.xy, second.xy)
 
 
-def test_padding_does_not_change_sizes_that_need_none():
+def test_padding_within_the_last_patches_is_black_image():
     model, image = build().eval(), torch.randn(1, 3, 64, 96)
     cut = image.clone()
-    cut[..., 80:] = 0
-    for padded, whole in zip(model(cut[..., :80]).levels, model(cut).levels, strict=True):
+    cut[..., 92:] = 0
+    for padded, whole in zip(model(cut[..., :92]).levels, model(cut).levels, strict=True):
         assert torch.equal(padded.feats, whole.feats)
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('reconsider', [True, False])
+@torch.no_grad()
+def test_patches_beyond_the_image_get_no_finer_tokens(reconsider, training):
+    """A canvas of 64x96 for an image of 36x72: all that shows some of it is refined to the end."""
+    allocation = dict(type='ThresholdAllocation', thresholds=(-1e9,) * 3)
+    if reconsider:
+        allocation = dict(type='ReconsideringAllocation', policy=allocation)
+    tokens = ARTA(NANO, allocation).train(training)(torch.randn(2, 3, 36, 72))
+    for level, parent in zip(tokens.levels[1:], (32, 16, 8), strict=True):
+        rows, columns = -(-36 // parent) * 2, -(-72 // parent) * 2
+        assert level.lengths == (rows * columns,) * 2
+        # In units of 4 px: the parents begin within the image.
+        assert (level.xy[:, 0] // (parent // 4) * parent < 72).all()
+        assert (level.xy[:, 1] // (parent // 4) * parent < 36).all()
+
+
+@torch.no_grad()
+def test_patches_beyond_the_image_are_the_last_of_a_fixed_share():
+    allocation = dict(type='FixedRatioAllocation', ratios=(1.0, 0.5, 1.0))
+    tokens = ARTA(NANO, allocation).eval()(torch.randn(1, 3, 36, 72))
+    # 24 patches of 16 px, 15 of which show some of the image: the half are all among these.
+    *_, record, _ = tokens.rounds
+    chosen = record.xy[record.selected] * 4
+    assert len(chosen) == 12 and (chosen[:, 0] < 72).all() and (chosen[:, 1] < 36).all()
 
 
 def test_float64_and_gradients():

@@ -53,6 +53,20 @@ def test_wholly_ignored_patches_take_no_part():
     assert scores.grad.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize('padding', [(0, 32, 0, 0), (0, 48, 0, 0)])
+def test_padding_of_a_crop_has_no_boundary(padding):
+    """Unlabelled pixels say nothing, padding does, though it is labelled as they are."""
+    labels = torch.zeros(32, 64, dtype=torch.long)
+    labels[:, 64 - padding[1] :] = 255
+    padded = sample(labels)
+    padded.set_metainfo(dict(padding_size=padding))
+    scores = torch.tensor([0.5, 2.0], requires_grad=True)
+    found = BoundaryScoreHead(1.0).loss(tokens_for(scores), [padded])['loss_boundary_1']
+    torch.testing.assert_close(float(found), (0.25 + 4.0) / 2)
+    found.backward()
+    assert scores.grad.tolist() == [0.5, 2.0]
+
+
 def test_an_image_without_labels_gives_zero():
     labels = torch.full((32, 64), 255)
     scores = torch.ones(2, requires_grad=True)

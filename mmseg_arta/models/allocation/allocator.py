@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -97,6 +98,7 @@ class TokenAllocator(nn.Module):
         present: tuple[tuple[int, ...], ...] = (),
         truth: Tensor | None = None,
         bound: TokenBound | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> tuple[TokenSet, TokenSet, AllocationRound]:
         """Allocate finer tokens.
 
@@ -109,6 +111,7 @@ class TokenAllocator(nn.Module):
             truth: ``(B, rows, columns)`` true boundary shares of all patches of the
                 candidates' size, for policies that select by them.
             bound: on the tokens of an image, whatever the policy selects.
+            image_size: ``(height, width)`` in pixels of what the canvas shows; None for all.
 
         Returns:
             The candidates (unchanged in value), the new tokens with as many channels,
@@ -117,7 +120,7 @@ class TokenAllocator(nn.Module):
         batch = tokens.batch_index()
         scores = self.predict(tokens.feats)
         candidates = Candidates(
-            scores.detach(),
+            shown_scores(scores.detach(), tokens.xy, host_sizes(image)[2:], image_size),
             batch,
             tokens.offsets,
             tokens.lengths,
@@ -209,6 +212,24 @@ def gate(scores: Tensor, selected: Tensor, batch: Tensor, batch_size: int) -> Te
     soft = segment_softmax(scores, batch, batch_size)
     soft = torch.where(selected, soft, 1.0 - soft)
     return 1.0 + (soft - soft.detach())
+
+
+def shown_scores(
+    scores: Tensor, xy: Tensor, canvas: Sequence[int], image_size: Sequence[int] | None
+) -> Tensor:
+    """Scores ``(N,)`` for a policy: patches that show nothing of the image come last.
+
+    Args:
+        scores: of the candidates.
+        xy: ``(N, 2)`` their coordinates in units of 4 px.
+        canvas: ``(height, width)`` in pixels after padding.
+        image_size: the same before; None for no padding.
+    """
+    if image_size is None or tuple(image_size) == tuple(canvas):
+        return scores
+    height, width = (-(-side // FINEST_PATCH) for side in image_size)
+    beyond = (xy[:, 0] >= width) | (xy[:, 1] >= height)
+    return scores.masked_fill(beyond, -torch.inf)
 
 
 def shares_of(tokens: TokenSet, batch: Tensor, truth: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ...structures import AllocationRound, TokenSet, offsets_from_lengths
+from ...structures import AllocationRound, TokenSet, host_sizes, offsets_from_lengths
 from ..layers import EncoderLayout
-from .allocator import Allocation, TokenAllocator, gate, shares_of
+from .allocator import Allocation, TokenAllocator, gate, shares_of, shown_scores
 from .bound import TokenBound
 from .host_counts import counts_on_host
 from .policies import AllocationPolicy, Candidates
@@ -86,6 +86,7 @@ def allocate_reconsidering(
     layout: EncoderLayout,
     truth: Sequence[Tensor] | None = None,
     max_tokens: int | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> ReconsideredAllocation:
     """Allocation stage for :class:`ReconsideringAllocation`.
 
@@ -98,11 +99,14 @@ def allocate_reconsidering(
         layout: where tokens are.
         truth: true boundary shares per patch, coarse to fine.
         max_tokens: most tokens of an image, see :class:`TokenBound`.
+        image_size: ``(height, width)`` in pixels of what the canvas shows; None for all.
     """
     state = ReconsideredAllocation([levels])
     state.levels, state.open_tokens = list(levels), [OpenTokens.all_of(levels[0])]
     for mix in rounds[1:]:
-        _allocate_among_open(state, allocators, rounds, image, policy, truth, max_tokens)
+        _allocate_among_open(
+            state, allocators, rounds, image, policy, truth, max_tokens, image_size
+        )
         # Tokens may have joined any level.
         layout.forget()
         state.levels = mix(state.levels, layout)
@@ -118,6 +122,7 @@ def _allocate_among_open(
     policy: AllocationPolicy,
     truth: Sequence[Tensor] | None,
     max_tokens: int | None,
+    image_size: tuple[int, int] | None,
 ) -> None:
     """Decide about all tokens without children, and insert the new tokens into their levels.
 
@@ -145,9 +150,11 @@ def _allocate_among_open(
             order
         ]
     offsets = offsets_from_lengths(lengths, batch.device)
+    places = torch.cat([part.xy for part in parts])
+    shown = shown_scores(scores.detach(), places, host_sizes(image)[2:], image_size)
     wanted = policy(
         Candidates(
-            scores.detach()[order],
+            shown[order],
             batch[order],
             offsets,
             lengths,

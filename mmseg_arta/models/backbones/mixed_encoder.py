@@ -260,7 +260,7 @@ class MixedResolutionEncoder(BaseModule):
         image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
         layout = EncoderLayout.of(self.clustering(canvas), canvas)
 
-        state = self._allocate(image, layout, boundary_scores)
+        state = self._allocate(image, image_size, layout, boundary_scores)
         levels = self._refine(state, layout)
         levels = layout.clustering.arrange(levels)
         return MixedTokens(tuple(levels), image_size, canvas, (*state.records, *state.late_records))
@@ -283,7 +283,11 @@ class MixedResolutionEncoder(BaseModule):
         return tokens.with_feats(tokens.feats + position.to(feats.dtype))
 
     def _allocate(
-        self, image: Tensor, layout: EncoderLayout, truth: Sequence[Tensor] | None
+        self,
+        image: Tensor,
+        image_size: tuple[int, int],
+        layout: EncoderLayout,
+        truth: Sequence[Tensor] | None,
     ) -> Allocation:
         """Stage 1 (ARTA 3.2.2): score, select, give children, mix; three times.
 
@@ -293,7 +297,15 @@ class MixedResolutionEncoder(BaseModule):
         levels = rounds[0]([self.embed(image)], layout)
         if self.policy.reconsiders(self.training):
             return allocate_reconsidering(
-                levels, rounds, self.allocators, self.policy, image, layout, truth, self.max_tokens
+                levels,
+                rounds,
+                self.allocators,
+                self.policy,
+                image,
+                layout,
+                truth,
+                self.max_tokens,
+                image_size,
             )
         state = Allocation([levels])
         for index, allocator in enumerate(self.allocators):
@@ -306,6 +318,7 @@ class MixedResolutionEncoder(BaseModule):
                 tuple(level.lengths for level in levels),
                 None if truth is None else truth[index],
                 TokenBound.on(levels, self.max_tokens),
+                image_size,
             )
             layout.clustering.allocated(record, children)
             levels = rounds[index + 1]([*coarser, candidates, children], layout)

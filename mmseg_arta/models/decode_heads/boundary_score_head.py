@@ -22,7 +22,7 @@ from ...option_checks import (
     check_whole,
 )
 from ...structures import AllocationRound, tokens_of
-from .data_samples import check_label_size, stack_labels
+from .data_samples import check_label_size, mark_padding, stack_labels
 from .stock_options import refuse_stock_options
 
 _LOSSES = {'mse': F.mse_loss, 'mae': F.l1_loss}
@@ -36,8 +36,9 @@ class BoundaryScoreHead(BaseModule):
     behind ``TokensToMaps``. It has no parameters: the scores are those the backbone
     chose its tokens by. Targets are the shares of class-boundary pixels per patch,
     made from ``gt_sem_seg``. A round's loss is the mean over all its candidates in the
-    batch, without those whose patch is wholly ignored; rounds are summed. Coarser candidates
-    that later rounds reconsider have losses of their own.
+    batch, without those whose patch is wholly ignored; rounds are summed. Padding of a crop has
+    no boundary, so that no tokens are spent on it. Coarser candidates that later rounds
+    reconsider have losses of their own.
 
     Args:
         loss_weight: weight of every round.
@@ -104,7 +105,8 @@ class BoundaryScoreHead(BaseModule):
         labels = stack_labels(batch_data_samples)
         check_label_size('BoundaryScoreHead', labels, tokens.image_size)
         edges = boundary_map(labels, self.ignore_index, self.ignore_as_class)
-        seen = labels != self.ignore_index
+        # Labels of padding are ignored ones, but there the answer is known.
+        seen = mark_padding(labels != self.ignore_index, batch_data_samples)
         return {
             f'loss_boundary_{number}': self.loss_weight * self._round_loss(record, edges, seen)
             for number, record in enumerate(tokens.rounds, 1)

@@ -14,6 +14,26 @@ def stack_labels(samples: Sequence[Any]) -> Tensor:
     return torch.stack([sample.gt_sem_seg.data.squeeze(0) for sample in samples])
 
 
+def mark_padding(mask: Tensor, samples: Sequence[Any]) -> Tensor:
+    """``mask (B, H, W)`` bool, True also where a sample's ``padding_size`` says it was padded.
+
+    That is what preprocessors note of a batch that they stack: pixels left, right, above and below.
+    """
+    for shown, sample in zip(mask, samples, strict=True):
+        padding = sample.metainfo.get('padding_size', (0, 0, 0, 0))
+        if any(padding):
+            left, right, top, bottom = (int(pixels) for pixels in padding)
+            height, width = shown.shape
+            for part in (
+                shown[:top],
+                shown[height - bottom :],
+                shown[:, :left],
+                shown[:, width - right :],
+            ):
+                part.fill_(True)
+    return mask
+
+
 def check_label_size(name: str, labels: Tensor, size: Sequence[int]) -> None:
     """Raises ValueError if ``labels (B, H, W)`` are not of ``size`` (height, width)."""
     if tuple(labels.shape[1:]) != tuple(size):
