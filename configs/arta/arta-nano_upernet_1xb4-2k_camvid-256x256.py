@@ -15,3 +15,4 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
 )
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
