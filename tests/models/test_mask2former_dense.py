@@ -53,7 +53,7 @@ def test_slide_mode():
 def test_labels_larger_than_the_maps_are_an_error():
     head = dense_segmentor(dict(type='grid')).decode_head
     maps = [torch.randn(1, 8, side, side) for side in (16, 8, 4, 2)]
-    with pytest.raises(ValueError, match=r'images are \(80, 64\).*cover \(64, 64\) pixels'):
+    with pytest.raises(ValueError, match=r'images are \(80, 64\).*16x16 cells of 4 px'):
         head.loss(maps, samples((80, 64), batch=1))
     with pytest.raises(ValueError, match='names 4 levels, the backbone gives 3 maps'):
         head(maps[:3])

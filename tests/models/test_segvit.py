@@ -290,3 +290,14 @@ def test_pretrained_weights_must_be_complete(tmp_path):
     torch.save(weights, tmp_path / 'vit.pth')
     with pytest.raises(ValueError, match=r'layers\.1\.ln2\.bias'):
         segvit(backbone=dict(init_cfg=init))
+
+
+@pytest.mark.parametrize('predicting', [True, False])
+def test_maps_of_another_stride_are_refused(predicting):
+    head = ATMHead(**SIZES, patch_size=16)
+    maps = [torch.zeros(1, head.in_channels, 8, 8)] * head.stages
+    with pytest.raises(ValueError, match=r'Head: images are \(64, 64\).*8x8 cells of 16 px'):
+        if predicting:
+            head.predict(maps, [dict(img_shape=(64, 64))])
+        else:
+            head.loss(maps, samples(torch.zeros(1, 64, 64, dtype=torch.long)))

@@ -25,7 +25,7 @@ from ....structures import MixedTokens, host_sizes
 from ...layers import to_rows
 from ...losses import ATMLoss
 from ...token_reduction import ActiveTokens, ReducedTokens, TokenLayout
-from ..data_samples import check_label_size, input_size, stack_labels
+from ..data_samples import check_cover, check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
 from ..stock_options import refuse_stock_options
 
@@ -168,7 +168,8 @@ class ATMBase(BaseModule):
         """
         size = None
         if not isinstance(inputs, ReducedTokens):
-            size = input_size(host_sizes(inputs[0])[2:], self.patch_size, batch_img_metas)
+            name, grid = type(self).__name__, host_sizes(inputs[0])[2:]
+            size = input_size(name, grid, self.patch_size, batch_img_metas)
         tokens = self.tokens(inputs, size)
         class_logits, mask_logits = self.predictions(tokens)[-1]
         masks = self.probabilities(tokens.layout.to_cells(mask_logits), tokens.layout)
@@ -219,6 +220,7 @@ class ATMBase(BaseModule):
             batch, (grid[0], grid[1]), self.patch_size, whole, inputs[0].device
         )
         if image_size is not None:
+            check_cover(type(self).__name__, [grid], [self.patch_size], image_size)
             layout = layout.for_image(image_size)
         stages = tuple(
             ActiveTokens(to_rows(maps).flatten(0, 1), None, layout.lengths) for maps in inputs

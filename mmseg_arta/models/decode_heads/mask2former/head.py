@@ -23,7 +23,7 @@ from ....option_checks import (
 )
 from ....structures import FINEST_PATCH, MixedTokens, TokenMaps, TokenSet, host_sizes
 from ...losses import SetCriterion
-from ..data_samples import check_label_size, input_size, stack_labels
+from ..data_samples import check_cover, check_label_size, input_size, stack_labels
 from ..one_channel import SCORE_THRESHOLD, check_out_channels, to_channels
 from ..stock_options import refuse_stock_options
 from .grid_pixel_decoder import GridPixelDecoder
@@ -219,8 +219,13 @@ class SparseMask2FormerHead(BaseModule):
             test_cfg: unused.
         """
         size = None
-        if not isinstance(inputs, MixedTokens):
-            size = input_size(host_sizes(inputs[0])[2:], self.patch_sizes[-1], batch_img_metas)
+        if not isinstance(inputs, (MixedTokens, TokenMaps)):
+            size = input_size(
+                'SparseMask2FormerHead',
+                host_sizes(inputs[0])[2:],
+                self.patch_sizes[-1],
+                batch_img_metas,
+            )
         tokens = self._tokens(inputs, size)
         queries = self._predictions(tokens)
         classes = queries.class_logits[-1].float().softmax(-1)[..., :-1]
@@ -236,10 +241,8 @@ class SparseMask2FormerHead(BaseModule):
         if isinstance(inputs, MixedTokens):
             return inputs
         if isinstance(inputs, TokenMaps):
-            raise TypeError(
-                'SparseMask2FormerHead takes MixedTokens, found the output of TokensToMaps: '
-                'take that neck out'
-            )
+            # A neck that another head needs; this one has no use for its maps.
+            return inputs.tokens
         if not isinstance(inputs, (list, tuple)) or not all(
             isinstance(maps, Tensor) and maps.ndim == 4 for maps in inputs
         ):
@@ -265,6 +268,8 @@ class SparseMask2FormerHead(BaseModule):
         rows, columns = host_sizes(inputs[0])[2:]
         canvas = (rows * stride, columns * stride)
         height, width = canvas if image_size is None else image_size[:2]
+        grids = [level.grid for level in levels]
+        check_cover('SparseMask2FormerHead', grids, self.patch_sizes, (height, width))
         if height > canvas[0] or width > canvas[1]:
             raise ValueError(
                 f'SparseMask2FormerHead: images are {(height, width)} (height, width), but the '
