@@ -53,6 +53,7 @@ from mmseg_arta.analysis.tokens import Analysis, analyze, set_thresholds
 from mmseg_arta.analysis.visualization import sample_of
 from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_folder, check_writable, write_json
+from mmseg_arta.models.segmentors.group_policy import GroupPolicySegmentor
 
 
 class Parser(argparse.ArgumentParser):
@@ -197,8 +198,11 @@ def run(args: argparse.Namespace) -> None:
             if args.per_layer:
                 results[label] = dict(layers=per_layer(model, sample_of(data, 0), args.repeat))
                 continue
+            check_classes(label, model, classes)
             evaluator = None
             if args.evaluate:
+                if config.get('test_evaluator') is None:
+                    raise ValueError(f'--evaluate: {label} has no test_evaluator')
                 evaluator = Evaluator(config.test_evaluator)
                 evaluator.dataset_meta = data.metainfo
             analyses[label] = analyze(
@@ -220,6 +224,19 @@ def run(args: argparse.Namespace) -> None:
             print(path)
     if args.json:
         write_json(args.json, results)
+
+
+def check_classes(label: str, model: nn.Module, classes: Sequence[str]) -> None:
+    """Raise ValueError unless a model predicts the classes of the data set."""
+    if isinstance(model, GroupPolicySegmentor):
+        raise ValueError(f'{label}: its model predicts what merges, not classes of pixels')
+    head = model.decode_head
+    count = getattr(head[-1] if isinstance(head, nn.ModuleList) else head, 'num_classes', None)
+    if count != len(classes):
+        raise ValueError(
+            f'{label}: decode_head.num_classes is {count}, the test data set has {len(classes)} '
+            'classes'
+        )
 
 
 def per_layer(model: nn.Module, sample: Any, repeat: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 
-from ..engine.coverage import labels_of_input
+from ..engine.coverage import ignore_index_of, labels_of_input
 from ..engine.token_view import chosen_patches
 from ..engine.windows import Window
 from ..models.token_reduction import ReducedTokens, ThresholdMerging
@@ -122,7 +122,8 @@ def analyze(
     images: list[ImageTokens] = []
     uses: list[TokenUse] = []
     gmacs: list[float] = []
-    quality = BoundaryQuality(classes, ratio=boundary_ratio)
+    ignored = ignore_index_of(model)
+    quality = BoundaryQuality(classes, ratio=boundary_ratio, ignore_index=ignored)
     judged = False
     after = getattr(getattr(model.backbone, 'halting', None), 'after', ())
     with PassWatch().on(model) as watch:
@@ -141,7 +142,7 @@ def analyze(
             windows = windows_of_passes(passes, predictions, model.test_cfg)
             if windows is None and any(one.tokens is not None for one in passes):
                 raise ValueError(f'the windows of {len(passes)} passes over an image are not known')
-            images += image_tokens(result, windows or [], after)
+            images += image_tokens(result, windows or [], after, ignored)
             for window in windows or []:
                 if isinstance(window.tokens, ReducedTokens):
                     uses.extend(TokenUse.of(window.tokens))
@@ -161,7 +162,7 @@ def analyze(
 
 
 def image_tokens(
-    sample: Any, windows: Sequence[Window], after: Sequence[int] = ()
+    sample: Any, windows: Sequence[Window], after: Sequence[int] = (), ignore_index: int = 255
 ) -> list[ImageTokens]:
     """Tokens of an image's windows, and with ground truth where they were spent.
 
@@ -169,9 +170,12 @@ def image_tokens(
         sample: the result for the image.
         windows: what the passes over it saw.
         after: blocks before every halting point.
+        ignore_index: label of ignored pixels.
     """
     name = Path(str(sample.metainfo.get('img_path', ''))).stem
-    edges = boundary_map(labels_of_input([sample]))[0] if 'gt_sem_seg' in sample else None
+    edges = None
+    if 'gt_sem_seg' in sample:
+        edges = boundary_map(labels_of_input([sample], ignore_index), ignore_index)[0]
     found = []
     for number, (tokens, top, left) in enumerate(windows):
         spendings: list[Spending] = []

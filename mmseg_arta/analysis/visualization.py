@@ -17,6 +17,7 @@ from mmseg.apis import inference_model
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from ..engine.coverage import ignore_index_of
 from ..engine.drawing import Panel, class_legend, render, save
 from ..engine.token_panels import ImageResult, finest_chosen, token_rows, view_of_windows
 from ..files import replaced
@@ -217,7 +218,7 @@ def panel_rows(
     if mmcv.imread(item.path) is None:
         raise OSError(f'image {item.path} cannot be read')
     sample, passes = subject.show(item)
-    result = ImageResult.of(sample, item.name)
+    result = ImageResult.of(sample, item.name, ignore_index_of(subject.model))
     windows = windows_of_passes(passes, [sample], subject.model.test_cfg)
     if windows is None and any(one.tokens is not None for one in passes):
         raise ValueError(f'image {item.path}: the windows of {len(passes)} passes are not known')

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..structures import MixedTokens, TokenSet
 from .windows import Window
@@ -45,6 +45,14 @@ def random_tokens_like(tokens: MixedTokens, generator: torch.Generator) -> Tenso
 def covered_share(edges: Tensor, cover: Tensor) -> float:
     """Share of marked pixels of ``edges (B, H, W)`` that ``cover (B, H, W)`` covers; 0 if none."""
     return float((edges & cover).sum()) / max(int(edges.sum()), 1)
+
+
+def ignore_index_of(model: nn.Module) -> int:
+    """Label of ignored pixels, as a segmentor's (last) head has it; 255 if it has none."""
+    head = getattr(getattr(model, 'module', model), 'decode_head', None)
+    if isinstance(head, nn.ModuleList):
+        head = head[-1]
+    return int(getattr(head, 'ignore_index', 255))
 
 
 def labels_of_input(samples: Sequence[Any], ignore_index: int = 255) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -37,26 +38,34 @@ class ImageResult:
     truth: np.ndarray | None = None
 
     @classmethod
-    def of(cls, sample: Any, name: str) -> ImageResult:
+    def of(cls, sample: Any, name: str, ignore_index: int = IGNORED) -> ImageResult:
         """Of a segmentor's result.
 
         Args:
             sample: with ``img_path``, ``img_shape``, ``pred_sem_seg``, and maybe ``gt_sem_seg``.
             name: of the image.
+            ignore_index: label of ignored pixels in its ground truth; 255 in the result.
+
+        Raises:
+            ValueError: if the file is none that OpenCV reads as a picture.
         """
         height, width = sample.metainfo['img_shape'][:2]
-        image = mmcv.imread(sample.img_path, channel_order='rgb')
+        path = sample.metainfo.get('img_path')
+        try:
+            image = mmcv.imread(path, channel_order='rgb')
+        except (cv2.error, OSError, TypeError, ValueError) as error:
+            raise ValueError(f'{path!r} cannot be read as a picture') from error
 
         def sized(labels: Any) -> np.ndarray:
             indices = labels.data.squeeze(0).cpu().numpy().astype(np.int32)
             return mmcv.imresize(indices, (width, height), interpolation='nearest', backend='cv2')
 
-        return cls(
-            name,
-            mmcv.imresize(image, (width, height)),
-            sized(sample.pred_sem_seg),
-            sized(sample.gt_sem_seg) if 'gt_sem_seg' in sample else None,
-        )
+        truth = None
+        if 'gt_sem_seg' in sample:
+            truth = sized(sample.gt_sem_seg)
+            truth[truth == ignore_index] = IGNORED
+        image = mmcv.imresize(image, (width, height))
+        return cls(name, image, sized(sample.pred_sem_seg), truth)
 
     @property
     def size(self) -> tuple[int, int]:

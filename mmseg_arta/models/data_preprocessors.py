@@ -20,9 +20,9 @@ class MultiSizeCropPreProcessor(SegDataPreProcessor):
     """The stock preprocessor; training batches are cut to one of several sizes, drawn anew.
 
     For models that are tested on whole images of another size or shape than the training crops.
-    All images of a batch are cut to the same size, so no memory goes to padding, and so are those
-    of all processes; every batch at a place of its own. The data pipeline gives crops of the
-    largest size.
+    All images of a batch are cut to the same size, and so are those of all processes; every batch
+    at a place of its own, within what its largest image shows: where the stock preprocessor has
+    padded, padding is cut off first. The data pipeline gives crops of the largest size.
 
     Args:
         crop_sizes: height and width of each size in pixels. Batches that are smaller keep their
@@ -58,17 +58,29 @@ class MultiSizeCropPreProcessor(SegDataPreProcessor):
         if not training:
             return data
         inputs: Tensor = data['inputs']
+        # The stock preprocessor keeps the sizes before padding, which is right and below.
+        shown = [tuple(sample.img_shape[:2]) for sample in data['data_samples']]
         place = tuple(
-            _part(*sides)
-            for sides in zip(inputs.shape[2:], self.crop_sizes[self._draw()], strict=True)
+            _part(max(extents), side, wanted)
+            for extents, side, wanted in zip(
+                zip(*shown, strict=True),
+                inputs.shape[2:],
+                self.crop_sizes[self._draw()],
+                strict=True,
+            )
         )
         inputs = inputs[(..., *place)].contiguous()
-        for sample in data['data_samples']:
+        for sample, extents in zip(data['data_samples'], shown, strict=True):
             for name, value in list(sample.items()):
                 if isinstance(value, PixelData):
                     setattr(sample, name, value[place])
             size = tuple(inputs.shape[2:])
-            sample.set_metainfo(dict(img_shape=size, pad_shape=size))
+            below, right = (
+                min(max(part.stop - extent, 0), part.stop - part.start)
+                for part, extent in zip(place, extents, strict=True)
+            )
+            padding = (0, right, 0, below)
+            sample.set_metainfo(dict(img_shape=size, pad_shape=size, padding_size=padding))
         return dict(data, inputs=inputs)
 
     def _draw(self) -> int:
@@ -79,7 +91,7 @@ class MultiSizeCropPreProcessor(SegDataPreProcessor):
         return int(number)
 
 
-def _part(side: int, wanted: int) -> slice:
-    """So many pixels of a side, anywhere; all if there are no more."""
-    first = int(torch.randint(max(side - wanted, 0) + 1, (1,)))
+def _part(extent: int, side: int, wanted: int) -> slice:
+    """So many pixels of a side, anywhere within ``extent``; all if there are no more."""
+    first = int(torch.randint(max(min(extent, side) - wanted, 0) + 1, (1,)))
     return slice(first, min(first + wanted, side))

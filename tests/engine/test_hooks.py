@@ -18,6 +18,7 @@ from mmseg_arta.engine import TokenPictureHook, TokenStatisticsHook
 from mmseg_arta.engine.coverage import covered_share, random_tokens_like, token_cover
 from mmseg_arta.engine.drawing import natural_width
 from mmseg_arta.engine.hooks.token_statistics import check_allocator_supervision, round_statistics
+from mmseg_arta.engine.token_panels import ImageResult, error_panel
 from mmseg_arta.engine.windows import slide_corners
 
 NANO = dict(
@@ -217,6 +218,40 @@ def test_pictures_are_written(tmp_path):
     scale = natural_width(96) // 96
     assert 4 * 96 * scale < width < 4 * 96 * scale * 1.1
     assert 3 * 64 * scale < height < 3 * 64 * scale * 1.4
+
+
+def test_what_is_no_picture_is_left_out(tmp_path):
+    """Arrays and depth maps, which pipelines may load, end no run."""
+    np.save(tmp_path / 'depth.npy', np.zeros((64, 96), np.float32))
+    cv2.imwrite(str(tmp_path / 'street.png'), np.full((64, 96, 3), 128, np.uint8))
+    model = segmentor()
+    runner = runner_for(model, tmp_path)
+    hook = TokenPictureHook(interval=1)
+    hook.before_run(runner)
+    hook.before_val_epoch(runner)
+    told = []
+    runner.logger = SimpleNamespace(warning=told.append, info=lambda text: None)
+    for name in ('depth.npy', 'none.png', 'street.png'):
+        model.backbone(torch.randn(1, 3, 64, 96))
+        hook.after_val_iter(runner, 0, outputs=[sample(str(tmp_path / name))])
+    assert [path.name for path in tmp_path.rglob('token_pictures/*/*/*')] == ['street.png']
+    assert len(told) == 1 and 'depth.npy' in told[0] and 'cannot be read as a picture' in told[0]
+
+
+def test_errors_are_those_of_labelled_pixels(tmp_path):
+    cv2.imwrite(str(tmp_path / 'street.png'), np.full((64, 96, 3), 128, np.uint8))
+    found = sample(str(tmp_path / 'street.png'))
+    truth = found.gt_sem_seg.data.clone()
+    truth[:, :10] = 99
+    found.gt_sem_seg = PixelData(data=truth)
+    panels = [
+        error_panel(ImageResult.of(found, 'street', ignored), found.pred_sem_seg.data[0].numpy())
+        for ignored in (99, 255)
+    ]
+    assert [panel.title for panel in panels] == [
+        'errors: 0.0 % of pixels',
+        f'errors: {100 * 10 / 64:.1f} % of pixels',
+    ]
 
 
 def test_only_the_main_process_draws(tmp_path, monkeypatch):

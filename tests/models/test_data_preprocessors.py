@@ -56,6 +56,26 @@ def test_smaller_batches_keep_their_size():
     assert (found['data_samples'][0].gt_sem_seg.data[0, 5] == 255).all()
 
 
+def test_batches_are_cut_where_an_image_is():
+    """The stock preprocessor pads to 12x16: nothing is taken from beyond the largest image."""
+    torch.manual_seed(0)
+    cut = build(crop_sizes=[(4, 4), (8, 12)])
+    paddings = set()
+    for _ in range(60):
+        found = cut(batch((6, 5), (3, 9)), training=True)
+        for (height, width), sample in zip([(6, 5), (3, 9)], found['data_samples'], strict=True):
+            left, right, top, below = sample.padding_size
+            rows, columns = sample.img_shape
+            assert left == top == 0 and 0 <= below <= rows and 0 <= right <= columns
+            shown = sample.gt_sem_seg.data[0] != 255
+            assert shown[: rows - below, : columns - right].all()
+            assert int(shown.sum()) == (rows - below) * (columns - right)
+            assert below < rows or height == 3
+            assert right < columns or width == 5
+            paddings.add(sample.padding_size)
+    assert len(paddings) > 4
+
+
 def test_weights_say_how_often():
     torch.manual_seed(0)
     cut = build(crop_sizes=[(4, 4), (8, 8)], weights=[9, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -222,3 +223,17 @@ def test_flops_follow_the_tokens_of_every_image(tool, step_config):
         assert block == count * (12 * 16**2 + 2 * count * 16 + 2 * 5 * 16)
         found.append(count)
     assert found == [16, 1]
+
+
+@pytest.mark.parametrize(
+    ('config', 'setting', 'message'),
+    [
+        (NANO, 'model.decode_head.num_classes=40', 'decode_head.num_classes is 40, .* 11 classes'),
+        ('dcts-policy_efficientnet-lite0_1xb4-2k_camvid-256x256', 'randomness.seed=0', 'merges'),
+    ],
+)
+def test_models_of_other_classes_are_refused(tool, options, config, setting, message, capsys):
+    # The policy's pipeline resizes nothing.
+    given = options if config == NANO else options[:2]
+    assert tool.main([config, *given, setting, '--images', '1']) == 2
+    assert re.search(f'analyze_tokens: error: .*{message}', capsys.readouterr().err)

@@ -18,6 +18,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 from PIL import Image
 
+from ...engine.coverage import ignore_index_of
 from ...files import write_json
 from ..boundary_quality import BoundaryQuality
 from ..class_names import classes_of
@@ -50,14 +51,17 @@ def read_prediction(path: Path, reduced: bool = False) -> np.ndarray:
     return found - 1 if reduced else found
 
 
-def boundary_figures(pairs: Iterator[tuple[np.ndarray, np.ndarray]], classes: Sequence[str]) -> Any:
+def boundary_figures(
+    pairs: Iterator[tuple[np.ndarray, np.ndarray]], classes: Sequence[str], ignore_index: int = 255
+) -> Any:
     """mIoU in bands around class boundaries, boundary IoU and the classes' IoU, in percent.
 
     Args:
         pairs: predictions and ground truth, ``(H, W)`` each.
         classes: names.
+        ignore_index: label of ignored pixels.
     """
-    quality = BoundaryQuality(len(classes), WIDTHS)
+    quality = BoundaryQuality(len(classes), WIDTHS, ignore_index=ignore_index)
     for prediction, truth in pairs:
         quality.add(prediction, truth)
     table = quality.table()
@@ -102,7 +106,9 @@ def measure(folder: Path, checkpoint: str, device: str = 'cpu') -> dict[str, Any
         data = validation_set(config, 'test_dataloader')
         model = build_model(config, checkpoint).to(device)
         result['boundaries'][stage] = boundary_figures(
-            _pairs(data, folder / stage / 'predictions'), classes_of(data.metainfo)
+            _pairs(data, folder / stage / 'predictions'),
+            classes_of(data.metainfo),
+            ignore_index_of(model),
         )
         counted = count_samples(model, config, len(data), mode=mode, shape=None)
         result['operations'][stage] = count_figures(counted)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ...option_checks import check_text, check_whole
+from ..coverage import ignore_index_of
 from ..drawing import class_legend, render, save
 from ..token_panels import ImageResult, finest_chosen, token_rows, view_of_windows
 from .token_recorder import TokenRecorderHook
@@ -22,8 +23,9 @@ class TokenPictureHook(TokenRecorderHook):
 
     The main process writes one PNG per picked image, in training runs to
     ``<work_dir>/<out_dir>/val/iter_<iteration>/``, in test runs to ``<work_dir>/<out_dir>/test/``.
-    Windows of slide inference are drawn into one picture. With test-time augmentation none
-    is written, and the log says why once.
+    Windows of slide inference are drawn into one picture. With test-time augmentation, or where
+    the file of an image is no picture (arrays, depth maps), none is written, and the log says why
+    once.
 
     Args:
         interval: every how many images one is picked.
@@ -88,10 +90,18 @@ class TokenPictureHook(TokenRecorderHook):
             # Not runner.iter: outside of training that would build the training loop.
             folder /= f'iter_{runner.message_hub.get_info("iter", 0)}'
         for index, sample in enumerate(samples):
-            if self._seen % self.interval == 0 and self._written < self.max_images:
-                path = folder / f'{Path(sample.img_path).stem}.png'
+            picked = self._seen % self.interval == 0
+            self._seen += 1
+            if picked and self._written < self.max_images:
+                name = Path(str(sample.metainfo.get('img_path'))).stem
+                try:
+                    result = ImageResult.of(sample, name, ignore_index_of(runner.model))
+                except ValueError as error:
+                    # Pipelines may load what is no picture, such as arrays or depth maps.
+                    self._say_once(runner, str(error))
+                    continue
+                path = folder / f'{name}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
-                result = ImageResult.of(sample, path.stem)
                 view = view_of_windows(windows, index, result.size)
                 chosen = finest_chosen(windows, index)
                 rows = token_rows(result, view, meta['palette'], chosen)
@@ -99,4 +109,3 @@ class TokenPictureHook(TokenRecorderHook):
                 save(render(rows, legend), path)
                 runner.logger.info(f'Tokens drawn to {path}')
                 self._written += 1
-            self._seen += 1

@@ -61,11 +61,15 @@ class TokenRecorderHook(Hook):
         """
 
         def tell(reason: str) -> None:
-            if not self._told:
-                runner.logger.warning(f'{type(self).__name__} leaves out images: {reason}')
-                self._told = True
+            self._say_once(runner, reason)
 
         return windows_of(self.take(), samples, segmentor_of(runner.model).test_cfg, tell)
+
+    def _say_once(self, runner: Runner, reason: str) -> None:
+        """Log why images are left out, if it has not been logged yet."""
+        if not self._told:
+            runner.logger.warning(f'{type(self).__name__} leaves out images: {reason}')
+            self._told = True
 
 
 def without_features(tokens: MixedTokens) -> MixedTokens:

@@ -19,6 +19,7 @@ from ...structures import AllocationRound, MixedTokens
 from ..coverage import (
     covered_share,
     edges_in_window,
+    ignore_index_of,
     labels_of_input,
     random_tokens_like,
     token_cover,
@@ -111,9 +112,7 @@ class TokenStatisticsHook(TokenRecorderHook):
             for name, value in round_statistics(tokens).items():
                 self._add(name, value, tokens.batch_size)
         if windows and samples and all('gt_sem_seg' in sample for sample in samples):
-            model = getattr(runner.model, 'module', runner.model)
-            ignored = getattr(getattr(model, 'decode_head', None), 'ignore_index', 255)
-            self._add_coverage(windows, samples, ignored)
+            self._add_coverage(windows, samples, ignore_index_of(runner.model))
 
     def _add_coverage(
         self, windows: Sequence[Window], samples: Sequence[Any], ignored: int
