@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
+from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +60,7 @@ def allow_own_checkpoints() -> None:
     torch.serialization.add_safe_globals(_PLAIN)
 
 
-def load_safely(path: str | Path) -> Any:
+def load_safely(path: str | Path, mapped: bool = False) -> Any:
     """The content of a file written by ``torch.save``, on the CPU.
 
     Tensors, plain values, and the log histories of MMEngine's checkpoints are read
@@ -66,6 +68,7 @@ def load_safely(path: str | Path) -> Any:
 
     Args:
         path: of the file.
+        mapped: leave the numbers on the disk until they are used, where the format allows it.
 
     Raises:
         CheckpointError: if there is no such file, or something else in it.
@@ -74,17 +77,19 @@ def load_safely(path: str | Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f'{path}: no such file')
     with _refusing(str(path)), torch.serialization.safe_globals(_PLAIN):
-        return torch.load(path, map_location='cpu', weights_only=True)
+        # The format before PyTorch 1.6 is no archive, and cannot be mapped.
+        mapped = mapped and zipfile.is_zipfile(path)
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
 
 
-def load_from_anywhere(name: str) -> Any:
+def load_from_anywhere(name: str, mapped: bool = False) -> Any:
     """As :func:`load_safely`; also what MMEngine finds elsewhere, such as ``https://``.
 
     Raises:
         CheckpointError: if it cannot be read, or there is something else in it.
     """
     if '://' not in name:
-        return load_safely(name)
+        return load_safely(name, mapped)
     # MMEngine's loaders do not let themselves be told how to read.
     before = os.environ.get(_FORCED)
     os.environ[_FORCED] = '1'
@@ -108,6 +113,21 @@ def weights_of(content: Any) -> Mapping[str, Any]:
     if not isinstance(weights, Mapping):
         raise ValueError(f'expected weights by key, found {type(weights).__name__}')
     return weights
+
+
+def weights_for_runner(content: Any) -> OrderedDict[str, Any]:
+    """The weights in a checkpoint by the keys under which MMEngine's ``Runner`` loads them.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    weights = weights_of(content)
+    # Checkpoints of wrapped models name the wrapper's attribute first.
+    found: Any = OrderedDict(
+        (re.sub(r'^module\.', '', key), value) for key, value in weights.items()
+    )
+    found._metadata = getattr(weights, '_metadata', {})
+    return found
 
 
 @contextmanager

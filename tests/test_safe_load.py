@@ -194,3 +194,10 @@ def test_a_file_that_was_cut_off(own: Path, share: float) -> None:
     own.write_bytes(own.read_bytes()[: int(own.stat().st_size * share)])
     with pytest.raises(CheckpointError, match=r'own\.pth: is no PyTorch checkpoint'):
         load_safely(own)
+
+
+@pytest.mark.parametrize('archive', [True, False])
+def test_mapped_weights_are_the_same(tmp_path: Path, archive: bool) -> None:
+    path = tmp_path / 'weights.pth'
+    torch.save({'a': torch.arange(5.0)}, path, _use_new_zipfile_serialization=archive)
+    assert torch.equal(load_safely(path, mapped=True)['a'], torch.arange(5.0))

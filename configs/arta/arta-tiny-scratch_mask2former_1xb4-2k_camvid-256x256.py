@@ -20,4 +20,3 @@ optim_wrapper = dict(
         custom_keys={'score.layers': slow, 'attn.pos_embed': slow, 'image_mlp.0': slow}
     ),
 )
-randomness = dict(seed=0)

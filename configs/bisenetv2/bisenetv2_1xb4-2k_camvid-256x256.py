@@ -8,4 +8,3 @@ _base_ = [
 ]
 crop_size = (256, 256)
 model = dict(data_preprocessor=dict(size=crop_size))
-randomness = dict(seed=0)

@@ -23,4 +23,3 @@ model = dict(
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(128, 128)),
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-randomness = dict(seed=0)

@@ -13,4 +13,3 @@ model = dict(
     decode_head=dict(num_classes=11, norm_cfg=norm_cfg),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(128, 128)),
 )
-randomness = dict(seed=0)

@@ -26,4 +26,3 @@ model = dict(
     ),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(128, 128)),
 )
-randomness = dict(seed=0)

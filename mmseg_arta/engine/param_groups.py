@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmseg.engine.optimizers import LearningRateDecayOptimizerConstructor
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -45,15 +46,36 @@ class NormFreeDecayConstructor(DefaultOptimWrapperConstructor):
     ) -> None:
         """Append one group per setting that parameters of ``module`` and its children have."""
         begin = len(params)
-        super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
-        multiplier = self._decay_mult(module)
-        if multiplier is not None and self.base_wd is not None:
-            for group in params[begin:]:
-                if 'decay_mult' not in group:
-                    group['weight_decay'] = self.base_wd * multiplier
+        multiplier = self._decay_mult(module) if self.base_wd is not None else None
+        stated = self.paramwise_cfg
+        if multiplier is not None:
+            # Before the stock constructor sets, and logs, the decay of the others.
+            decay = dict(weight_decay=self.base_wd * multiplier)
+            keys = stated.get('custom_keys', {}).items()
+            ours = {key: v if 'decay_mult' in v else {**v, **decay} for key, v in keys}
+            self.paramwise_cfg = {**stated, 'custom_keys': ours}
+        try:
+            super().add_params(params, module, prefix=prefix, is_dcn_module=is_dcn_module)
+        finally:
+            self.paramwise_cfg = stated
+        if multiplier is not None:
+            self._set_decay(params[begin:], self.base_wd * multiplier, module, prefix)
         if not prefix:
             # Not before: what is above looks at single parameters.
             params[begin:] = merged(params[begin:])
+
+    @staticmethod
+    def _set_decay(
+        groups: Sequence[dict[str, Any]], decay: float, module: nn.Module, prefix: str
+    ) -> None:
+        """What the stock constructor has no rule for, such as embeddings without a custom key."""
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        for group in groups:
+            if 'decay_mult' in group or group.get('weight_decay') == decay:
+                continue
+            group['weight_decay'] = decay
+            name = '.'.join(part for part in (prefix, names[id(group['params'][0])]) if part)
+            print_log(f'paramwise_options -- {name}:weight_decay={decay}', logger='current')
 
     def _decay_mult(self, module: nn.Module) -> float | None:
         if isinstance(module, NORMS):

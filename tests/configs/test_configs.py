@@ -101,6 +101,8 @@ def test_config_says_what_it_is(path):
     assert all(tuple(found) == crop for found in crops)
     assert config.optim_wrapper.type == 'OptimWrapper'  # mixed precision is the --amp switch
     assert 'mmseg_arta' in config.custom_imports['imports']
+    # A resumed run shuffles by the seed of its config.
+    assert config.randomness.seed is not None
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

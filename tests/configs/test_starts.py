@@ -68,3 +68,11 @@ def test_own_files_are_named_after_the_config_that_makes_them() -> None:
         assert match['model'] in makers or f'{match["model"]}-in22k' in makers, (
             f'no config of imagenet/ makes {name}'
         )
+
+
+@pytest.mark.parametrize('family', ['arta', 'dups'])
+def test_models_of_all_tokens_were_pre_trained_with_all(family: str) -> None:
+    name = f'{family}-tiny-full_mask2former_4xb8-80k_ade20k-512x512.py'
+    backbone = Config.fromfile(ROOT / family / 'ablations' / name).model.backbone
+    assert backbone.allocation.type == 'FullAllocation'
+    assert backbone.init_cfg.checkpoint == f'pretrain/{family}-tiny-full_in1k.pth'

@@ -75,6 +75,23 @@ def test_recipe(name: str) -> None:
         assert found[key] == pytest.approx(value), key
 
 
+@pytest.mark.parametrize('name', ['adamw_80k.py', 'adamw_90k.py'])
+def test_the_log_says_what_is_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    for module in (
+        'mmengine.optim.optimizer.default_constructor',
+        'mmseg_arta.engine.param_groups',
+    ):
+        monkeypatch.setattr(f'{module}.print_log', lambda line, **_: lines.append(line))
+    found = groups(Config.fromfile(SCHEDULES / name).optim_wrapper)
+    logged = [line.split(' -- ')[1].split(':') for line in lines if ':weight_decay=' in line]
+    decays = {key: float(what.split('=')[1]) for key, what in logged}
+    assert len(logged) == len(decays)
+    assert {'backbone.norm.weight', 'decode_head.query.weight'} <= decays.keys()
+    for key, (_, decay) in found.items():
+        assert decays.get(key, 0.05) == pytest.approx(decay), key
+
+
 def test_a_stated_decay_wins() -> None:
     keys = {'backbone.norm': dict(decay_mult=0.5)}
     config = dict(

@@ -25,10 +25,12 @@ class Classifier(BaseModel):
         super().__init__()
         init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
         self.backbone = ARTA(ARCH, init_cfg=init_cfg)
+        self.head = torch.nn.Linear(1, 1)
 
     def forward(self, inputs, mode='loss'):
         levels = self.backbone(inputs).levels
-        return dict(loss=sum(level.feats.square().mean() for level in levels))
+        head = self.head.weight.square().sum() + self.head.bias.square().sum()
+        return dict(loss=sum(level.feats.square().mean() for level in levels) + head)
 
 
 def run(work_dir, checkpoint, hook=True, iterations=2, **options):
@@ -82,6 +84,62 @@ def test_nothing_to_resume_from_is_a_start(pretrained, tmp_path):
     assert same(run(tmp_path / 'new', pretrained, resume=True), torch.load(pretrained))
     with pytest.raises(FileNotFoundError, match='does not exist'):
         run(tmp_path / 'newer', tmp_path / 'gone.pth', resume=True)
+
+
+def test_what_a_loaded_checkpoint_lacks_comes_from_the_file(pretrained, tmp_path):
+    whole = Classifier(pretrained).state_dict()
+    head = {key: value for key, value in whole.items() if key.startswith('head.')}
+    torch.save(head, tmp_path / 'head.pth')
+    tuned = run(tmp_path / 'head', pretrained, load_from=str(tmp_path / 'head.pth'))
+    assert same(tuned, torch.load(pretrained))
+    with pytest.raises(FileNotFoundError, match=r'gone.pth.*does not exist'):
+        run(tmp_path / 'gone', tmp_path / 'gone.pth', load_from=str(tmp_path / 'head.pth'))
+    # As the model within a wrapper is saved.
+    wrapped = {f'module.{key}': value for key, value in whole.items()}
+    torch.save(dict(state_dict=wrapped), tmp_path / 'wrapped.pth')
+    wrapped = run(
+        tmp_path / 'wrapped', tmp_path / 'gone.pth', load_from=str(tmp_path / 'wrapped.pth')
+    )
+    assert all(torch.equal(value, whole[f'backbone.{key}']) for key, value in wrapped.items())
+
+
+def test_a_missing_checkpoint_is_named_before_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'mistyped.pth, the checkpoint of load_from'):
+        run(tmp_path / 'run', tmp_path / 'gone.pth', load_from=str(tmp_path / 'mistyped.pth'))
+
+
+def test_a_checkpoint_that_cannot_be_read_safely_replaces_no_file(pretrained, tmp_path):
+    weights = {key: value + 1 for key, value in Classifier(pretrained).state_dict().items()}
+    path = tmp_path / 'stranger.pth'
+    torch.save(dict(state_dict=weights, meta=run), path)
+    tuned = run(tmp_path / 'run', pretrained, load_from=str(path))
+    assert all(torch.equal(value, weights[f'backbone.{key}']) for key, value in tuned.items())
+    with pytest.raises(FileNotFoundError, match=r'gone.pth.*does not exist'):
+        run(tmp_path / 'gone', tmp_path / 'gone.pth', load_from=str(path))
+
+
+def test_a_module_within_is_asked_for_by_itself():
+    file = dict(type='Pretrained', checkpoint='gone.pth')
+
+    def backbone():
+        model = torch.nn.Module()
+        model.backbone = BaseModule(dict(file))
+        model.backbone.layer = torch.nn.Linear(1, 1)
+        model.backbone.policy_net = BaseModule(dict(file))
+        model.backbone.policy_net.norm = torch.nn.BatchNorm1d(1)
+        return model
+
+    layer = ['backbone.layer.weight', 'backbone.layer.bias']
+    norm = [f'backbone.policy_net.norm.{name}' for name in ('weight', 'bias')]
+    norm += [f'backbone.policy_net.norm.running_{name}' for name in ('mean', 'var')]
+    assert drop_pretrained(backbone(), layer) == ['backbone']
+    assert drop_pretrained(backbone(), norm) == ['backbone.policy_net']
+    assert drop_pretrained(backbone(), layer[:1] + norm[1:]) == []
+    assert drop_pretrained(backbone(), layer + norm) == ['backbone', 'backbone.policy_net']
+    model = backbone()
+    drop_pretrained(model, layer)
+    assert model.backbone.init_cfg is None
+    assert model.backbone.policy_net.init_cfg == file
 
 
 def test_stock_modules_keep_the_initialisers_beside_the_file():

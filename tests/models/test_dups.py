@@ -41,6 +41,13 @@ def test_same_weights_as_arta_other_default_policy():
         assert torch.equal(one.feats, other.feats)
 
 
+def test_default_policies_are_the_published_ones_of_ade20k():
+    policy = DUPS(NANO).policy
+    assert policy.thresholds == (0.01, 0.02, 0.04)
+    assert policy.caps == (0.85, 0.7, 0.6)
+    assert ARTA(NANO).policy.thresholds == (0.005, 0.01, 0.02)
+
+
 def test_errors_name_the_backbone():
     with pytest.raises(ValueError, match='DUPS needs images'):
         DUPS(NANO)(torch.zeros(1, 1, 32, 32))

@@ -13,6 +13,9 @@ default_hooks = dict(
     settings=dict(type='CheckSettingsHook'),
     weights=dict(type='CheckWeightsHook'),
     losses=dict(type='NonFiniteLossHook'),
-    # With SeedByDraw in the pipelines, a resumed run is the uninterrupted one.
+    # With SeedByDraw in the pipelines and a seed, a resumed run is the uninterrupted one.
     seeds=dict(type='IterationSeedHook'),
 )
+# Samplers are built before a checkpoint is read, so without a seed in the config a resumed run
+# would shuffle by a new one. Runs to compare take others: --cfg-options randomness.seed=1.
+randomness = dict(seed=0)

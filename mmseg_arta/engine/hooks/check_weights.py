@@ -15,6 +15,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
 from ...option_checks import check_text, fail
+from ...safe_load import weights_for_runner
 
 # How many keys of a kind a message names.
 _SHOWN = 3
@@ -88,12 +89,10 @@ class CheckWeightsHook(Hook):
 
 def _weights(checkpoint: Mapping[str, Any], name: str) -> OrderedDict[str, Any]:
     """As MMEngine takes them from a checkpoint."""
-    weights = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(weights, Mapping):
-        raise ValueError(f'{name}: expected weights by key, found {type(weights).__name__}')
-    found: Any = OrderedDict((re.sub(r'^module\.', '', key), v) for key, v in weights.items())
-    found._metadata = getattr(weights, '_metadata', {})
-    return found
+    try:
+        return weights_for_runner(checkpoint)
+    except ValueError as error:
+        raise ValueError(f'{name}: {error}') from None
 
 
 def _finite(value: Any) -> bool:

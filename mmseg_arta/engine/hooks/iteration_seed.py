@@ -26,7 +26,9 @@ class IterationSeedHook(Hook):
 
     MMEngine's checkpoints hold no states of generators, so with the stock hooks a resumed run
     allocates other tokens, drops other paths and mixes other images than one that ran through.
-    Here all of these follow from the run's seed, the process and the iteration.
+    Here all of these follow from the run's seed, the process and the iteration. The config has to
+    state that seed (``randomness``), as the bundled ones do: MMEngine builds samplers before it
+    restores the seed of a checkpoint.
 
     In runs of iterations, pipelines take part by ``SeedByDraw`` behind ``NumberedInfiniteSampler``.
     In runs of epochs, data loaders take part if they start their workers anew in every epoch

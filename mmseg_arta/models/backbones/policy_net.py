@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...option_checks import MOST_CHANNELS, check_config, check_init_cfg, check_whole
 from ...structures import without_autocast
-from ..layers import for_convolutions
+from ..layers import for_convolutions, freeze
 from .arch import checked_images
 from .pretrained import load_pretrained
 
@@ -191,11 +191,7 @@ class GroupPolicyNet(BaseModule):
 
     def freeze(self) -> None:
         """Turn all parameters into buffers of the same names, and stay in eval mode."""
-        for module in self.modules():
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                delattr(module, name)
-                module.register_buffer(name, parameter.detach())
-        self.eval()
+        freeze(self)
 
     def train(self, mode: bool = True) -> GroupPolicyNet:
         """Stay in eval mode: batch statistics are frozen."""

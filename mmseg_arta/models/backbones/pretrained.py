@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,30 +44,45 @@ def is_pretrained(init_cfg: Any) -> bool:
     return False
 
 
-def drop_pretrained(model: nn.Module) -> list[str]:
-    """Have no module of a model look for a checkpoint when its weights are initialised.
+def drop_pretrained(model: nn.Module, held: Collection[str] | None = None) -> list[str]:
+    """Have modules of a model not look for a checkpoint when their weights are initialised.
 
     Args:
         model: ``init_cfg`` of its modules, of other packages too, is changed.
+        held: keys of the model's weights that come from elsewhere; a module that has others still
+            looks for its own checkpoint. Weights of a module within it that looks for one itself
+            do not count, nor do counters of batches. ``None`` stands for all keys.
 
     Returns:
-        names of the modules that would have looked for one.
+        names of the modules that would have looked for one, and no longer do.
     """
-    dropped = []
+    found = {}
     for name, module in model.named_modules():
         init_cfg = getattr(module, 'init_cfg', None)
         if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
-            kept = None
+            found[name] = None
         elif isinstance(init_cfg, (list, tuple)):
             # Stock modules may have initialisers beside it.
             kept = [item for item in init_cfg if item.get('type') != 'Pretrained']
-            if len(kept) == len(init_cfg):
-                continue
-        else:
-            continue
-        vars(module)['init_cfg'] = kept
-        dropped.append(name)
+            if len(kept) != len(init_cfg):
+                found[name] = kept
+    lacking = set() if held is None else _owners(model, found, held)
+    dropped = [name for name in found if name not in lacking]
+    for name in dropped:
+        vars(model.get_submodule(name))['init_cfg'] = found[name]
     return dropped
+
+
+def _owners(model: nn.Module, names: Collection[str], held: Collection[str]) -> set[str]:
+    """The innermost of the named modules around each of a model's weights that is not held."""
+    owners = set()
+    for key in model.state_dict().keys() - set(held):
+        if key.endswith('num_batches_tracked'):
+            continue
+        around = [name for name in names if not name or key.startswith(f'{name}.')]
+        if around:
+            owners.add(max(around, key=len))
+    return owners
 
 
 def load_pretrained(

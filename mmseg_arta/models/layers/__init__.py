@@ -21,6 +21,7 @@ from .clustering import (
 )
 from .convnext_block import ConvNeXtV2Block, GlobalResponseNorm
 from .deform_attention import DeformAttention, init_deform_attention
+from .frozen_norm import FrozenBatchNorm, freeze
 from .global_attention import (
     GlobalBlock,
     SelfAttention,
@@ -66,6 +67,7 @@ __all__ = [
     'DeformAttention',
     'DropPath',
     'EncoderLayout',
+    'FrozenBatchNorm',
     'GlobalBlock',
     'GlobalResponseNorm',
     'KernelPatchEmbed',
@@ -89,6 +91,7 @@ __all__ = [
     'check_pooled_size',
     'fit_positions',
     'for_convolutions',
+    'freeze',
     'init_deform_attention',
     'init_low_resolution_layers',
     'layer_scale',

@@ -21,6 +21,8 @@ class BatchRatioAllocation(AllocationPolicy):
     image in the batch, raised to ``floor`` and then lowered to the round's cap. At
     inference each image uses its own share, with neither.
 
+    Thresholds and caps are those of ADE20K unless given (DUPS table 8).
+
     Args:
         thresholds: one per allocation round.
         caps: largest share per round in training.
@@ -32,7 +34,7 @@ class BatchRatioAllocation(AllocationPolicy):
 
     def __init__(
         self,
-        thresholds: Sequence[float] = (0.005, 0.01, 0.02),
+        thresholds: Sequence[float] = (0.01, 0.02, 0.04),
         caps: Sequence[float] = (0.85, 0.7, 0.6),
         floor: float = 0.1,
         inference: str = 'image',
