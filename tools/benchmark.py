@@ -58,7 +58,8 @@ def thresholds(text: str) -> dict[int, float]:
         return parse_thresholds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', found {text!r}"
+            f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', one per side of groups (2, 4, "
+            f'8 and 16 patches), found {text!r}'
         ) from None
 
 
