@@ -42,6 +42,10 @@ from mmseg_arta.command_line import Settings
 from mmseg_arta.files import check_folder
 
 
+# Pixels; a picture has a dozen panels and more.
+MOST_WIDTH = 4096
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
@@ -116,8 +120,11 @@ def check(args: argparse.Namespace) -> None:
         if value is not None and value < least:
             option = name.replace('_', '-')
             raise ValueError(f'--{option} must be at least {least}, found {value}')
-    if args.colors is not None and args.colors > 256:
-        raise ValueError(f'--colors must be at most 256, found {args.colors}')
+    for name, most in (('panel_width', MOST_WIDTH), ('colors', 256)):
+        value = getattr(args, name)
+        if value is not None and value > most:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} must be at most {most}, found {value}')
     if args.out.suffix and args.out.suffix.lower() != '.png' and not args.out.is_dir():
         raise ValueError(f'--out {args.out}: expected a folder or a name that ends in .png')
     one_file = args.out.suffix.lower() == '.png'
