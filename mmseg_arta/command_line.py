@@ -6,12 +6,12 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
-from .option_checks import MOST_WHOLE
+from .option_checks import MOST_PIXELS, MOST_WHOLE, check_wholes
 
 _INTERRUPTED = 130
 
@@ -108,6 +108,27 @@ def check_shape(shape: Sequence[int], images: int = 1, option: str = '--shape') 
             f'{option} {size}: {what} of that size would take {takes / 2**30:.0f} GiB, this '
             f'machine has {has / 2**30:.0f}'
         )
+
+
+def check_windows(config: Mapping[str, Any], mode: str) -> None:
+    """Whether a model's ``test_cfg`` has windows, where it is to be run in windows.
+
+    Args:
+        config: with the model's own config.
+        mode: 'whole', 'slide', or 'config' for what ``test_cfg`` says.
+
+    Raises:
+        ValueError: if they are no windows.
+    """
+    model = config.get('model')
+    windows = model.get('test_cfg') if isinstance(model, Mapping) else None
+    if not isinstance(windows, Mapping):
+        return
+    if mode == 'slide' or (mode == 'config' and windows.get('mode') == 'slide'):
+        for name in ('crop_size', 'stride'):
+            # What is not there at all, models themselves complain of.
+            if name in windows:
+                check_wholes('model.test_cfg', 1, MOST_PIXELS, 2, **{name: windows[name]})
 
 
 class Settings(DictAction):

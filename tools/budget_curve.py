@@ -30,7 +30,7 @@ from mmseg_arta.analysis.flops.count import MODES
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
 from mmseg_arta.analysis.passes import window_by_window
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Settings, check_windows
 from mmseg_arta.files import check_writable, write_json, write_text
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> list[Point]:
     MMLogger.get_current_instance().setLevel('ERROR')
     config = load_config(args.config, args.cfg_options)
     check_codebase(args.config, config)
+    check_windows(config, args.mode)
     model = build_model(config, args.checkpoint).to(args.device)
     data = validation_set(config, 'test_dataloader')
     numbers = spread_numbers(args.images or len(data), len(data))

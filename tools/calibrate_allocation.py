@@ -39,7 +39,7 @@ from mmseg_arta.analysis.calibration import (
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import validation_set
 from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
-from mmseg_arta.command_line import Parser, Settings, run_command
+from mmseg_arta.command_line import Parser, Settings, check_windows, run_command
 from mmseg_arta.files import check_writable
 from mmseg_arta.models.allocation.policies.combined import build_policy
 
@@ -212,6 +212,7 @@ def find_caps(config: Config, args: argparse.Namespace) -> dict[str, Any]:
 
 def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     dataset_of(config, 'val_dataloader', 'thresholds are found on its images')
+    check_windows(config, 'config')
     dataset = validation_set(config)
     model = build_model(config, args.checkpoint)
     cost, unit, budget = token_cost, 'tokens', args.tokens
