@@ -37,7 +37,7 @@ Labels = Callable[[np.ndarray], np.ndarray]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('exported', description=__doc__)
     add = parser.add_argument
     add('config', metavar='CONFIG')
     add('files', nargs='+', type=Path, metavar='FILE', help='that tools/export.py wrote')

@@ -35,7 +35,7 @@ from mmseg_arta.files import check_writable, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('launches', description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
     parser.add_argument('--allocation', nargs='+', default=(), metavar='NAME')
     parser.add_argument('--shape', type=whole(), nargs=2, default=(512, 512), metavar=('H', 'W'))

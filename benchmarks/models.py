@@ -225,7 +225,7 @@ def attention_memory(size: tuple[int, int]) -> dict[str, Any]:
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser('models', description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('--device', choices=DEVICES, help='default: cuda if there is one')
     add('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])

@@ -172,7 +172,7 @@ def rows(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.splitlines()[0])
+    parser = Parser('ops', description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('--device', choices=DEVICES, default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])

@@ -260,7 +260,7 @@ def describe(part: Part, settings: Settings) -> str:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('paper_tables', description=__doc__)
     add = parser.add_argument
     add('tables', nargs='*', metavar='TABLE', help=', '.join(names()))
     add('--list', action='store_true', help='names and contents of all tables')

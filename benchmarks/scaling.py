@@ -52,7 +52,7 @@ _SHARES = (0.5, 0.5, 0.5)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('scaling', description=__doc__)
     parser.add_argument(
         '--models',
         nargs='+',

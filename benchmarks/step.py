@@ -186,7 +186,7 @@ def _synchronise(device: torch.device) -> None:
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__.split('\n\n')[0])
+    parser = Parser('step', description=__doc__.split('\n\n')[0])
     add = parser.add_argument
     add('--arch', choices=sorted(WIDTHS), default='large')
     add(

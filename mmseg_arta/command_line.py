@@ -17,14 +17,20 @@ _INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Shows the description as it is written, and says what is wrong in one line."""
+    """Shows the description as it is written, and says what is wrong in one line.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        name: of the command, in messages.
+        options: of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
         options.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
+        self.name = name
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog.removesuffix(".py")}: error: {message}\n')
+        self.exit(2, f'{self.name}: error: {message}\n')
 
 
 def run_command(name: str, command: Callable[[], int | None]) -> int:

@@ -47,7 +47,7 @@ T = TypeVar('T')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('calibrate_allocation', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     parser.add_argument('--out', metavar='FILE', help='config to write; without it only print')
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')

@@ -31,7 +31,7 @@ from mmseg_arta.files import check_writable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('export', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     add = parser.add_argument
     add('--checkpoint', metavar='FILE', help='weights; random ones without')

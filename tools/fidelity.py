@@ -27,7 +27,7 @@ DOCS = Path(__file__).resolve().parents[1] / 'docs'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('fidelity', description=__doc__)
     parser.add_argument(
         '--family',
         nargs='+',

@@ -26,7 +26,7 @@ from mmseg_arta.files import check_writable, write_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('get_flops', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     parser.add_argument(
         '--shape',

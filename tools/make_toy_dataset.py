@@ -21,7 +21,7 @@ MOST_SIDE = 4096
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('make_toy_dataset', description=__doc__)
     parser.add_argument('root', metavar='ROOT', help='folder to create; the data_root of configs')
     parser.add_argument(
         '--layout',

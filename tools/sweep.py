@@ -24,7 +24,7 @@ TAIL = 30  # lines of a log
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = Parser(description=__doc__)
+    parser = Parser('sweep', description=__doc__)
     parser.add_argument(
         '--configs',
         metavar='GLOB',

@@ -24,7 +24,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.devices import check_device
@@ -38,19 +37,11 @@ from mmseg_arta.analysis.visualization import (
     panel_rows,
     write,
 )
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, run_command
 from mmseg_arta.files import check_folder
-
 
 # Pixels; a picture has a dozen panels and more.
 MOST_WIDTH = 4096
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'visualize: error: {message}\n')
 
 
 def panel(text: str) -> str:
@@ -63,11 +54,7 @@ def panel(text: str) -> str:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     shown = '\n'.join(f'  {name:14}{text}' for name, text in PANELS.items())
-    parser = Parser(
-        description=__doc__,
-        epilog=f'panels:\n{shown}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser('visualize', description=__doc__, epilog=f'panels:\n{shown}')
     add = parser.add_argument
     add('config', metavar='CONFIG', help='path or name of a config')
     add(
@@ -183,14 +170,11 @@ def run(args: argparse.Namespace) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
+
+    def command() -> None:
         run(args)
-    except (OSError, ValueError) as error:
-        print(f'visualize: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return run_command('visualize', command)
 
 
 if __name__ == '__main__':

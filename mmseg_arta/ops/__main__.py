@@ -24,7 +24,7 @@ def table(device: str, dtype: torch.dtype) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = Parser(prog='python -m mmseg_arta.ops', description=__doc__)
+    parser = Parser('ops', prog='python -m mmseg_arta.ops', description=__doc__)
     default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=default, help=f'device type (default: {default})')
     parser.add_argument(

@@ -174,7 +174,7 @@ def test_numbers_of_options(kind, good, bad) -> None:
 
 
 def test_a_parser_says_what_is_wrong_in_one_line(capsys) -> None:
-    parser = Parser(prog='tool.py', description='one\ntwo')
+    parser = Parser('tool', description='one\ntwo')
     with pytest.raises(SystemExit) as stopped:
         parser.parse_args(['--nothing'])
     assert stopped.value.code == 2
@@ -193,7 +193,7 @@ def test_a_back_end_that_is_none(value) -> None:
     command = [sys.executable, '-W', 'ignore', '-m', 'mmseg_arta.ops', '--device', 'cpu']
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 2
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith('python -m'))
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith('ops: error'))
     assert f"error: MMSEG_ARTA_OPS='{value}': " in line and 'Traceback' not in done.stderr
 
 

@@ -36,7 +36,7 @@ IGNORED = 255
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('camvid', description=__doc__)
     parser.add_argument('source', type=Path, help='folder with train/, trainannot/ and so on')
     parser.add_argument('-o', '--out-dir', type=Path, default=Path('data/camvid'))
     parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'])

@@ -48,7 +48,7 @@ def pattern(text: str) -> str:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__)
+    parser = Parser('convert_checkpoint', description=__doc__)
     parser.add_argument('family', choices=sorted(CONVERTERS), help='whose checkpoint it is')
     parser.add_argument(
         'source',
