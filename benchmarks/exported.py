@@ -29,7 +29,7 @@ from mmseg_arta.analysis.benchmark.pictures import PictureStore, store_pictures
 from mmseg_arta.analysis.benchmark.timing import Timing, disagreement, speed_ratio
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.load import load_config
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, run_command
 from mmseg_arta.engine.export import load_exported
 from mmseg_arta.files import check_writable, write_json
 
@@ -37,9 +37,7 @@ Labels = Callable[[np.ndarray], np.ndarray]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('exported', description=__doc__)
     add = parser.add_argument
     add('config', metavar='CONFIG')
     add('files', nargs='+', type=Path, metavar='FILE', help='that tools/export.py wrote')
@@ -142,25 +140,25 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
     return table(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    MMLogger.get_current_instance().setLevel('ERROR')
-    try:
-        if args.json:
-            check_writable('--json', args.json)
-        every, shape = ways(args)
-        with tempfile.TemporaryDirectory() as folder:
-            pictures = store_pictures(args.images, shape, Path(folder), args.number)
-            rows = compare(every, pictures, args.number)
-    except (OSError, ValueError) as error:
-        print(f'exported: error: {error}', file=sys.stderr)
-        return 2
+def run(args: argparse.Namespace) -> None:
+    """Measure, print and write."""
+    if args.json:
+        check_writable('--json', args.json)
+    every, shape = ways(args)
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = store_pictures(args.images, shape, Path(folder), args.number)
+        rows = compare(every, pictures, args.number)
     print(report(rows))
     print(f'{args.number} images of {shape[0]}x{shape[1]} px, {rows[0]["classes_seen"]} classes in')
     if args.json:
         about = dict(config=Path(args.config).stem, allocation=args.allocation, shape=list(shape))
         write_json(args.json, dict(machine=machine('cpu'), **about, images=args.number, rows=rows))
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    MMLogger.get_current_instance().setLevel('ERROR')
+    return run_command('exported', lambda: run(args))
 
 
 if __name__ == '__main__':

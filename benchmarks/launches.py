@@ -30,17 +30,16 @@ from mmseg_arta.analysis.benchmark.runner import Runner
 from mmseg_arta.analysis.benchmark.subjects import Conditions, read_models
 from mmseg_arta.analysis.compiled_launches import GENERATED
 from mmseg_arta.analysis.launches import CARDS, LAUNCH, LaunchCounter, Launches
+from mmseg_arta.command_line import Parser, check_shape, run_command, whole
 from mmseg_arta.files import check_writable, write_json
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('launches', description=__doc__)
     parser.add_argument('configs', nargs='+', metavar='CONFIG')
     parser.add_argument('--allocation', nargs='+', default=(), metavar='NAME')
-    parser.add_argument('--shape', type=int, nargs=2, default=(512, 512), metavar=('H', 'W'))
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N')
+    parser.add_argument('--shape', type=whole(), nargs=2, default=(512, 512), metavar=('H', 'W'))
+    parser.add_argument('--batch-size', type=whole(), default=1, metavar='N')
     parser.add_argument('--train', action='store_true', help='a training step')
     parser.add_argument(
         '--compile', action='store_true', help='also predictions of the compiled model (minutes)'
@@ -48,7 +47,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--dtype', choices=('fp32', 'tf32', 'bf16', 'fp16'), default='fp32')
     parser.add_argument('--card', choices=CARDS, default='h100')
     parser.add_argument(
-        '--operators', type=int, default=0, metavar='N', help='list the N most frequent, and waits'
+        '--operators',
+        type=whole(0),
+        default=0,
+        metavar='N',
+        help='list the N most frequent, and waits',
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all counts')
     return parser.parse_args(argv)
@@ -117,20 +120,21 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return gathered
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        if args.json:
-            check_writable('--json', args.json)
-        gathered = measure(args)
-    except (OSError, ValueError) as error:
-        print(f'launches: error: {error}', file=sys.stderr)
-        return 2
+def run(args: argparse.Namespace) -> None:
+    """Check, count, print and write."""
+    check_shape(args.shape, args.batch_size)
+    if args.json:
+        check_writable('--json', args.json)
+    gathered = measure(args)
     if args.json:
         settings = dict(shape=args.shape, batch_size=args.batch_size, dtype=args.dtype)
         settings |= dict(train=args.train, launch_seconds=LAUNCH)
         write_json(args.json, dict(machine=machine('cpu'), settings=settings, models=gathered))
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command('launches', lambda: run(args))
 
 
 if __name__ == '__main__':

@@ -62,15 +62,15 @@ def keep_memory() -> None:
     What the system takes for handing it out and clearing it anew is then not measured.
 
     Raises:
-        RuntimeError: if the C library is not glibc.
+        ValueError: if the C library is not glibc.
     """
     max_mapped, trim_threshold = -4, -1
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, TypeError, OSError):
-        raise RuntimeError('--keep-memory needs glibc, whose mallopt was not found') from None
+        raise ValueError('--keep-memory needs glibc, whose mallopt was not found') from None
     if not (mallopt(max_mapped, 0) and mallopt(trim_threshold, -1)):
-        raise RuntimeError("--keep-memory: the C library's mallopt refused its settings")
+        raise ValueError("--keep-memory: the C library's mallopt refused its settings")
 
 
 def hold_to_avx2() -> None:
@@ -79,7 +79,7 @@ def hold_to_avx2() -> None:
     That is what processors without AVX-512 have. To be called before anything is computed.
 
     Raises:
-        RuntimeError: if the processor has no AVX2, or PyTorch has chosen already.
+        ValueError: if the processor has no AVX2, or PyTorch has chosen already.
     """
     from mmseg_arta.ops.library import cpu
 
@@ -91,7 +91,7 @@ def hold_to_avx2() -> None:
     chosen = torch.backends.cpu.get_cpu_capability()
     refused = not cpu.unusable() and not cpu.use('avx2')
     if chosen != 'AVX2' or refused:
-        raise RuntimeError(f'--avx2: the processor has no AVX2, or PyTorch uses {chosen} already')
+        raise ValueError(f'--avx2: the processor has no AVX2, or PyTorch uses {chosen} already')
 
 
 def copy_bandwidth(device: str, size: int = 1 << 26) -> float:
@@ -119,14 +119,16 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def write(name: str, device: str, dtype: str, result: Mapping[str, Any], folder: Path) -> Path:
-    """Save a result under a name that says what it was measured with."""
+    """Save a result, whole or not at all, under a name that says what it was measured with."""
+    from mmseg_arta.files import write_text
+
     folder.mkdir(parents=True, exist_ok=True)
     where = device
     if device == 'cuda':
         where = torch.cuda.get_device_name(0).replace(' ', '-')
     version = torch.__version__.partition('+')[0]
     path = folder / f'{name}_torch-{version}_{where}_{dtype}.json'
-    path.write_text(json.dumps({'machine': machine(device), **result}, indent=1) + '\n')
+    write_text(path, json.dumps({'machine': machine(device), **result}, indent=1) + '\n')
     return path
 
 

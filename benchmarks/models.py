@@ -27,8 +27,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import measure
-from benchmarks.ops import on
+from benchmarks.ops import DEVICES, on
 from mmseg_arta.analysis.benchmark.memory import PeakMemory
+from mmseg_arta.analysis.devices import check_device
+from mmseg_arta.command_line import Parser, check_shape, run_command, whole
+from mmseg_arta.files import check_folder
+from mmseg_arta.option_checks import MOST_PIXELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 SIZES = ((512, 512), (1024, 2048))
@@ -220,23 +224,43 @@ def attention_memory(size: tuple[int, int]) -> dict[str, Any]:
     return {'size': list(size), 'inputs and outputs': case.bytes, 'output': out, 'peak': extra}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
-    parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--shares', action='store_true', help='where the time goes (CPU)')
-    parser.add_argument(
-        '--keep-memory', action='store_true', help='freed memory stays with the process (CPU)'
-    )
-    parser.add_argument(
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = Parser('models', description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('--device', choices=DEVICES, help='default: cuda if there is one')
+    add('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
+    add('--batch', type=whole(), default=2, metavar='N', help='images (default: 2)')
+    add('--shares', action='store_true', help='where the time goes (CPU)')
+    add('--keep-memory', action='store_true', help='freed memory stays with the process (CPU)')
+    add(
         '--avx2', action='store_true', help='use nothing wider, as processors without AVX-512 (CPU)'
     )
-    parser.add_argument('--size', type=int, nargs=2, action='append', help='height and width')
-    parser.add_argument('--quick', action='store_true', help='a small model and image')
-    parser.add_argument('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
+    add(
+        '--size',
+        type=whole(1, MOST_PIXELS),
+        nargs=2,
+        action='append',
+        metavar=('H', 'W'),
+        help='height and width',
+    )
+    add('--quick', action='store_true', help='a small model and image')
+    add('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
     args = parser.parse_args(arguments)
+    args.device = args.device or (
+        'cuda' if torch.cuda.is_available() and not args.shares else 'cpu'
+    )
+    if args.shares and args.device != 'cpu':
+        parser.error(f'--shares is of the CPU, found --device {args.device}')
+    return args
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check, measure, print and write."""
     sizes = ((64, 96),) if args.quick else tuple(map(tuple, args.size or SIZES))
+    check_device(args.device)
+    check_folder('--out', args.out)
+    for size in sizes:
+        check_shape(size, args.batch, f'--batch {args.batch} --size')
     if args.avx2:
         measure.hold_to_avx2()
     if args.keep_memory:
@@ -282,5 +306,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f'\n{measure.write(name, args.device, args.dtype, result, args.out)}')
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse_args(arguments)
+    return run_command('models', lambda: run(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

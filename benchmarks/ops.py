@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import measure
 from benchmarks.cases import Case, cases
+from mmseg_arta.analysis.devices import check_device
+from mmseg_arta.command_line import Parser, check_shape, run_command, whole
+from mmseg_arta.files import check_folder
 from mmseg_arta.ops.backend import ENV, OPS, available_backends, device_of
 
 SIZES = ((512, 512), (1024, 2048))
@@ -27,6 +30,7 @@ SHARES = (1.0, 0.3)
 #: Bytes, and distances, that the reference may take.
 MEMORY, PAIRS = 2 << 30, 1 << 27
 QUICK_SIZES = ((128, 128),)
+DEVICES = ('cpu', 'cuda')
 
 
 def on(backend: str, function: Callable[[], object]) -> Callable[[], object]:
@@ -167,16 +171,25 @@ def rows(results: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--quick', action='store_true', help='one small size, to try it out')
-    parser.add_argument('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
-    args = parser.parse_args(arguments)
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = Parser('ops', description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('--device', choices=DEVICES, default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--dtype', default='float32', choices=['float32', 'float16', 'bfloat16'])
+    add('--batch', type=whole(), default=1, metavar='N', help='images (default: 1)')
+    add('--rounds', type=whole(), default=5, metavar='N', help='the fastest counts (default: 5)')
+    add('--quick', action='store_true', help='one small size, to try it out')
+    add('--out', type=Path, default=measure.RESULTS, help='folder for the JSON')
+    return parser.parse_args(arguments)
+
+
+def measure_and_write(args: argparse.Namespace) -> None:
+    """Check, measure, print and write."""
     sizes = QUICK_SIZES if args.quick else SIZES
+    check_device(args.device)
+    check_folder('--out', args.out)
+    for size in sizes:
+        check_shape(size, args.batch, f'--batch {args.batch}, size')
     dtype = getattr(torch, args.dtype)
     result = run(args.device, dtype, sizes, batch=args.batch, rounds=args.rounds)
     print(measure.table(rows(result['results'])))
@@ -184,5 +197,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f'\n{measure.write(name, args.device, args.dtype, result, args.out)}')
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse_args(arguments)
+    return run_command('ops', lambda: measure_and_write(args))
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -32,7 +32,9 @@ from mmseg_arta.analysis.benchmark.machine import machine
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, Model
 from mmseg_arta.analysis.benchmark.timing import TOLERANCE
+from mmseg_arta.analysis.devices import check_device
 from mmseg_arta.analysis.flops.load import find_config
+from mmseg_arta.command_line import Parser, run_command
 from mmseg_arta.files import check_writable, write_json, write_text
 
 RESULTS = Path(__file__).resolve().parent / 'results'
@@ -258,9 +260,7 @@ def describe(part: Part, settings: Settings) -> str:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('paper_tables', description=__doc__)
     add = parser.add_argument
     add('tables', nargs='*', metavar='TABLE', help=', '.join(names()))
     add('--list', action='store_true', help='names and contents of all tables')
@@ -290,12 +290,15 @@ def run(args: argparse.Namespace) -> None:
     tables = [read_table(name) for name in args.tables]
     if not tables:
         raise ValueError(f'which table? Known are {", ".join(names())}')
+    check_device(args.device)
+    check_rows([part for _, parts in tables for part in parts], args.protocol, args.only)
     if args.work_dirs is not None and not args.work_dirs.is_dir():
         raise FileNotFoundError(f'--work-dirs {args.work_dirs}: there is no such folder')
-    for option in ('steps', 'batch_size'):
+    for option, least in (('steps', 1), ('warmup', 0), ('batch_size', 1)):
         value = getattr(args, option)
-        if value is not None and value < 1:
-            raise ValueError(f'--{option.replace("_", "-")} must be at least 1, found {value}')
+        if value is not None and value < least:
+            name = option.replace('_', '-')
+            raise ValueError(f'--{name} must be at least {least}, found {value}')
     device = args.device.partition(':')[0]
     path = args.results or RESULTS / f'tables_{device}_{args.dtype}.json'
     check_writable('--results', path)
@@ -336,25 +339,47 @@ def run(args: argparse.Namespace) -> None:
         write_text(args.markdown, '\n'.join(text))
 
 
+def check_rows(parts: Sequence[Part], protocols: Sequence[str] | None, only: Sequence[str]) -> None:
+    """Whether there is something to measure.
+
+    Raises:
+        ValueError: if no table is measured by one of ``protocols``, a text of ``only`` is in no
+            row's name, or no row is left of both.
+    """
+    known = {protocol for part in parts for protocol in part.protocols}
+    for protocol in protocols or ():
+        if protocol not in known:
+            raise ValueError(
+                f'--protocol {protocol}: the tables that were named are measured by '
+                f'{", ".join(sorted(known))}'
+            )
+    labels = [row.label for part in parts for row in part.rows if row.config]
+    for text in only:
+        if not any(text.lower() in label.lower() for label in labels):
+            raise ValueError(
+                f'--only {text}: no row has that in its name; rows are {", ".join(labels)}'
+            )
+    left = [part for part in parts if set(part.protocols) & set(protocols or known)]
+    if not any(row.config and _wanted(row, only) for part in left for row in part.rows):
+        raise ValueError(
+            f'--only {" ".join(only)} and --protocol {" ".join(protocols or ())} leave no row'
+        )
+
+
 def _wanted(row: TableRow, only: Sequence[str]) -> bool:
     return not only or any(text.lower() in row.label.lower() for text in only)
 
 
+def show_tables() -> None:
+    """Names and contents of all tables."""
+    for name in names():
+        paper, parts = read_table(name)
+        print(f'{name:<14} {paper}: {"; ".join(part.title for part in parts)}')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    if args.list:
-        for name in names():
-            paper, parts = read_table(name)
-            print(f'{name:<14} {paper}: {"; ".join(part.title for part in parts)}')
-        return 0
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        print(f'paper_tables: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_command('paper_tables', lambda: show_tables() if args.list else run(args))
 
 
 if __name__ == '__main__':

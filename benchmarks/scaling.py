@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import signal
 import statistics
 import sys
 import time
@@ -35,7 +36,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.measure import machine, synchronize
 from mmseg_arta.analysis.benchmark.memory import PeakMemory
+from mmseg_arta.command_line import Parser, check_shape, run_command, whole
+from mmseg_arta.files import check_writable, write_text
 from mmseg_arta.models.backbones.mixed_encoder import MixedResolutionEncoder
+from mmseg_arta.option_checks import MOST_PIXELS
 from mmseg_arta.structures import MixedTokens
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -48,9 +52,7 @@ _SHARES = (0.5, 0.5, 0.5)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('scaling', description=__doc__)
     parser.add_argument(
         '--models',
         nargs='+',
@@ -59,7 +61,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='<name> of <name>_mask2former_*_ade20k-512x512 configs (default: aff-mini arta-tiny)',
     )
     parser.add_argument(
-        '--sizes', type=positive, nargs='+', metavar='PX', help='sides of square images in pixels'
+        '--sizes',
+        type=whole(1, MOST_PIXELS),
+        nargs='+',
+        metavar='PX',
+        help='sides of square images in pixels',
     )
     parser.add_argument(
         '--parts', nargs='+', choices=PARTS, default=list(PARTS), help='what to run (default: both)'
@@ -70,11 +76,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='where to run (default: cuda if there is one)',
     )
+    parser.add_argument('--threads', type=whole(), help='CPU threads (default: as PyTorch chooses)')
     parser.add_argument(
-        '--threads', type=positive, help='CPU threads (default: as PyTorch chooses)'
-    )
-    parser.add_argument(
-        '--repeats', type=positive, help='timed runs; the median counts (default: 5)'
+        '--repeats', type=whole(), help='timed runs; the median counts (default: 5)'
     )
     parser.add_argument(
         '--quick', action='store_true', help=f'sizes {QUICK_SIZES} px, a single timed run'
@@ -86,23 +90,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device: expected a machine with a CUDA device, found none')
-    if args.out and not args.out.resolve().parent.is_dir():
-        parser.error(f'--out: expected a file in a folder that exists, found {args.out}')
+    args.sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
+    args.repeats = args.repeats or (1 if args.quick else 5)
     try:
         for name in args.models:
             find_config(name)
-    except FileNotFoundError as error:
+        for size in args.sizes:
+            check_shape((size, size), option='--sizes')
+        if args.out:
+            check_writable('--out', args.out)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    args.sizes = args.sizes or (QUICK_SIZES if args.quick else SIZES)
-    args.repeats = args.repeats or (1 if args.quick else 5)
     return args
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number from 1 on, found {text!r}')
-    return int(text)
 
 
 def find_config(name: str) -> Path:
@@ -224,8 +223,8 @@ def fits(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+    """Measure, print and write."""
     if args.threads:
         torch.set_num_threads(args.threads)
     results = []
@@ -240,7 +239,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     row = measure(*job)
                 else:
                     fresh = multiprocessing.get_context('spawn')
-                    with ProcessPoolExecutor(1, mp_context=fresh) as process:
+                    # Ctrl-C reaches this process as well; it ends without a word.
+                    silent = (signal.SIGINT, signal.SIG_DFL)
+                    with ProcessPoolExecutor(1, fresh, signal.signal, silent) as process:
                         row = process.submit(measure, *job).result()
                 results.append(row)
                 print(
@@ -257,9 +258,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if args.out:
         record = dict(machine=machine(args.device), results=results, fits=summary)
-        args.out.write_text(json.dumps(record, indent=1) + '\n')
+        write_text(args.out, json.dumps(record, indent=1) + '\n')
         print(f'written to {args.out}')
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command('scaling', lambda: run(args))
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -13,7 +13,7 @@ operations, milliseconds, and (measured speed-up - 1) / (speed-up promised by op
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,12 +26,18 @@ from torch import Tensor, nn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark.machine import machine
+from mmseg_arta.analysis.devices import check_device
 from mmseg_arta.analysis.flops.counter import OperatorCounter
+from mmseg_arta.command_line import Parser, check_shape, real, run_command, whole
+from mmseg_arta.files import check_writable, write_json
 from mmseg_arta.models.backbones.step_vit import VIT_ARCHS
+from mmseg_arta.option_checks import MOST_CHANNELS, MOST_NUMBER, MOST_PIXELS
 
 WIDTHS = {'base': (768, 384, 12), 'large': (1024, 512, 16)}
 THRESHOLD = 0.9
 GROUPS = (2, 4, 8, 16)
+#: Pixels of the side of the largest group of patches.
+SIDE = 256
 
 
 def build(arch: str, size: int, classes: int, after: int, merge: bool, halt: bool) -> nn.Module:
@@ -170,7 +176,7 @@ def judge(results: Sequence[dict[str, Any]], clock: str) -> None:
     for row in results:
         row['promised'] = base['gmacs'] / row['gmacs']
         row['measured'] = min(base[clock]) / min(row[clock])
-        if row is not base:
+        if row is not base and row['promised'] != 1:
             row['ratio'] = (row['measured'] - 1) / (row['promised'] - 1)
 
 
@@ -179,30 +185,64 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns 1 if a ratio is below ``--least``."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--arch', choices=sorted(WIDTHS), default='large')
-    parser.add_argument('--size', type=int, default=1024, help='side of the image, pixels')
-    parser.add_argument('--classes', type=int, default=19)
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--after', type=int, default=8, help='blocks before the halting point')
-    parser.add_argument('--halted', type=float, default=0.5, help='share of tokens that halt')
-    parser.add_argument('--reduction', type=float, default=2.5, help='patches per token of dCTS')
-    parser.add_argument('--repeat', type=int, default=3)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32')
-    parser.add_argument(
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = Parser('step', description=__doc__.split('\n\n')[0])
+    add = parser.add_argument
+    add('--arch', choices=sorted(WIDTHS), default='large')
+    add(
+        '--size',
+        type=whole(SIDE, MOST_PIXELS),
+        default=1024,
+        metavar='PX',
+        help=f'side of the image, a multiple of {SIDE} (default: 1024)',
+    )
+    add('--classes', type=whole(1, MOST_CHANNELS), default=19, metavar='N')
+    add('--batch', type=whole(), default=1, metavar='N')
+    add('--after', type=whole(), default=8, metavar='N', help='blocks before the halting point')
+    add('--halted', type=real(0, 1), default=0.5, metavar='X', help='share of tokens that halt')
+    # Groups of 16 x 16 patches leave a token of 256.
+    add(
+        '--reduction',
+        type=real(1, max(GROUPS) ** 2),
+        default=2.5,
+        metavar='X',
+        help='patches per token of dCTS',
+    )
+    add('--repeat', type=whole(), default=3, metavar='N')
+    add('--device', default='cpu')
+    add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32')
+    add(
         '--clock',
         choices=('ms', 'cpu_ms'),
         default='ms',
         help="judge by wall clock, or by the process's CPU time where other programs run as well",
     )
-    parser.add_argument('--least', type=float, default=0.7, help='ratio that must be reached')
-    parser.add_argument('--out', type=Path, help='JSON file')
+    add(
+        '--least',
+        type=real(-MOST_NUMBER, MOST_NUMBER),
+        default=0.7,
+        metavar='X',
+        help='ratio that must be reached',
+    )
+    add('--out', type=Path, metavar='FILE', help='JSON file')
     options = parser.parse_args(arguments)
-    if options.size % 256:
-        parser.error(f'--size must be a multiple of 256, found {options.size}')
+    if options.size % SIDE:
+        parser.error(f'--size must be a multiple of {SIDE}, found {options.size}')
+    depth = VIT_ARCHS[options.arch].num_layers
+    if options.after >= depth:
+        parser.error(
+            f'--after must be below the {depth} blocks of --arch {options.arch}, found '
+            f'{options.after}'
+        )
+    return options
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, measure, print and write; 1 if a ratio is below ``--least``."""
+    check_device(options.device)
+    check_shape((options.size, options.size), options.batch, f'--batch {options.batch} --size')
+    if options.out:
+        check_writable('--out', options.out)
     init_default_scope('mmseg')
     torch.manual_seed(0)
     results = measure(options)
@@ -217,15 +257,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f'{row["promised"]:10.2f}{row["measured"]:10.2f}{row.get("ratio", 1):7.2f}'
         )
     if options.out:
+        about = {name: value for name, value in vars(options).items() if name != 'out'}
         report = dict(
-            benchmark='step',
-            options={name: value for name, value in vars(options).items() if name != 'out'},
-            machine=machine(options.device),
-            results=results,
+            benchmark='step', options=about, machine=machine(options.device), results=results
         )
-        options.out.write_text(json.dumps(report, indent=2) + '\n')
+        write_json(options.out, report)
     return int(any(row.get('ratio', 1) < options.least for row in results))
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns 1 if a ratio is below ``--least``."""
+    options = parse_args(arguments)
+    return run_command('step', lambda: run(options))
+
+
 if __name__ == '__main__':
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,22 +1,104 @@
-"""Options that several command-line tools have."""
+"""What several command-line tools share: how they end, their errors, and options."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from mmengine.config import DictAction
 
+from .option_checks import MOST_PIXELS, MOST_WHOLE, check_wholes
 
-def check_shape(shape: Sequence[int], images: int = 1) -> None:
+_INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows the description as it is written, and says what is wrong in one line.
+
+    Args:
+        name: of the command, in messages.
+        options: of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        options.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
+        self.name = name
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.name}: error: {message}\n')
+
+
+def run_command(name: str, command: Callable[[], int | None]) -> int:
+    """Run a command whose errors are one line each.
+
+    Args:
+        name: of the command, in messages.
+        command: gives the exit status, None for 0.
+
+    Returns:
+        the exit status: 2 after an ``OSError`` or a ``ValueError``, 130 after Ctrl-C.
+    """
+    try:
+        status = command()
+        # Here rather than when Python ends, where nobody catches what a closed pipe raises.
+        sys.stdout.flush()
+    except BrokenPipeError:  # a pager or head that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError) as error:
+        print(f'{name}: error: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status or 0
+
+
+def whole(least: int = 1, most: int = MOST_WHOLE) -> Callable[[str], int]:
+    """For argparse: the type of integers from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f'expected an integer from {least} to {most}, found {text!r}'
+            )
+        return value
+
+    return read
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """For argparse: the type of numbers from ``least`` to ``most``."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(
+                f'expected a number from {least:g} to {most:g}, found {text!r}'
+            )
+        return value
+
+    return read
+
+
+def check_shape(shape: Sequence[int], images: int = 1, option: str = '--shape') -> None:
     """Whether this machine can hold images of a height and width at all.
 
     Args:
         shape: in pixels.
         images: at once.
+        option: that gave them, in messages.
 
     Raises:
         ValueError: if it cannot.
@@ -29,9 +111,30 @@ def check_shape(shape: Sequence[int], images: int = 1) -> None:
         size = ' '.join(map(str, shape))
         what = 'an image' if images == 1 else f'{images} images'
         raise ValueError(
-            f'--shape {size}: {what} of that size would take {takes / 2**30:.0f} GiB, this machine '
-            f'has {has / 2**30:.0f}'
+            f'{option} {size}: {what} of that size would take {takes / 2**30:.0f} GiB, this '
+            f'machine has {has / 2**30:.0f}'
         )
+
+
+def check_windows(config: Mapping[str, Any], mode: str) -> None:
+    """Whether a model's ``test_cfg`` has windows, where it is to be run in windows.
+
+    Args:
+        config: with the model's own config.
+        mode: 'whole', 'slide', or 'config' for what ``test_cfg`` says.
+
+    Raises:
+        ValueError: if they are no windows.
+    """
+    model = config.get('model')
+    windows = model.get('test_cfg') if isinstance(model, Mapping) else None
+    if not isinstance(windows, Mapping):
+        return
+    if mode == 'slide' or (mode == 'config' and windows.get('mode') == 'slide'):
+        for name in ('crop_size', 'stride'):
+            # What is not there at all, models themselves complain of.
+            if name in windows:
+                check_wholes('model.test_cfg', 1, MOST_PIXELS, 2, **{name: windows[name]})
 
 
 class Settings(DictAction):

@@ -20,7 +20,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.benchmark import PROTOCOLS, Conditions, Result, read_models
@@ -31,15 +30,8 @@ from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.run import DEFAULTS, run_protocol
 from mmseg_arta.analysis.benchmark.subjects import CLOCKS, DTYPES, parse_thresholds
 from mmseg_arta.analysis.flops.count import MODES
-from mmseg_arta.command_line import Settings, check_shape
+from mmseg_arta.command_line import Parser, Settings, check_shape, run_command
 from mmseg_arta.files import check_writable, write_json, write_text
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'benchmark: error: {message}\n')
 
 
 def blocks(text: str) -> tuple[int, ...]:
@@ -58,12 +50,13 @@ def thresholds(text: str) -> dict[int, float]:
         return parse_thresholds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', found {text!r}"
+            f"expected numbers such as '0.6,0.8,0.9,0.9' or '2:0.4', one per side of groups (2, 4, "
+            f'8 and 16 patches), found {text!r}'
         ) from None
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser('benchmark', description=__doc__)
     parser.add_argument(
         'configs', nargs='+', metavar='CONFIG', help='path or name; KEY=VALUE after it changes it'
     )
@@ -217,15 +210,12 @@ def run(args: argparse.Namespace) -> list[Result]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        results = run(args)
-    except (OSError, ValueError) as error:
-        print(f'benchmark: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    failed = [row for result in results for row in result.rows if row.failure.startswith('failed')]
-    return int(bool(failed))
+
+    def command() -> int:
+        rows = [row for result in run(args) for row in result.rows]
+        return int(any(row.failure.startswith('failed') for row in rows))
+
+    return run_command('benchmark', command)
 
 
 if __name__ == '__main__':

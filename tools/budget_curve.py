@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from mmengine.logging import MMLogger
@@ -30,21 +29,14 @@ from mmseg_arta.analysis.flops.count import MODES
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.samples import spread_numbers, validation_set
 from mmseg_arta.analysis.passes import window_by_window
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, check_windows, run_command
 from mmseg_arta.files import check_writable, write_json, write_text
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'budget_curve: error: {message}\n')
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser('budget_curve', description=__doc__)
     add = parser.add_argument
     add('config', metavar='CONFIG', help='path or name of a config whose model allocates tokens')
     add('--checkpoint', required=True, metavar='FILE', help='weights of the model')
@@ -108,6 +100,7 @@ def run(args: argparse.Namespace) -> list[Point]:
     MMLogger.get_current_instance().setLevel('ERROR')
     config = load_config(args.config, args.cfg_options)
     check_codebase(args.config, config)
+    check_windows(config, args.mode)
     model = build_model(config, args.checkpoint).to(args.device)
     data = validation_set(config, 'test_dataloader')
     numbers = spread_numbers(args.images or len(data), len(data))
@@ -135,14 +128,11 @@ def run(args: argparse.Namespace) -> list[Point]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
+
+    def command() -> None:
         run(args)
-    except (OSError, ValueError) as error:
-        print(f'budget_curve: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return run_command('budget_curve', command)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, MODELS
+from mmseg.registry import MODELS
 
 import mmseg_arta  # noqa: F401  registers the models
+from mmseg_arta.analysis.benchmark.subjects import check_codebase
 from mmseg_arta.analysis.calibration import (
     BackboneInputs,
     LabelMaps,
@@ -36,17 +37,17 @@ from mmseg_arta.analysis.calibration import (
     token_cost,
 )
 from mmseg_arta.analysis.flops.load import build_model, load_config
+from mmseg_arta.analysis.flops.samples import validation_set
 from mmseg_arta.analysis.policy_config import policy_fragment, with_setting, write_fragment
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, check_windows, run_command
 from mmseg_arta.files import check_writable
+from mmseg_arta.models.allocation.policies.combined import build_policy
 
 T = TypeVar('T')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('calibrate_allocation', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     parser.add_argument('--out', metavar='FILE', help='config to write; without it only print')
     parser.add_argument('--overwrite', action='store_true', help='replace FILE if it is there')
@@ -131,26 +132,73 @@ def shown(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 
 def policy_of(config: Config) -> dict[str, Any]:
-    """The allocation policy that a config sets, or its backbone's own."""
-    backbone = config.model.backbone
-    if 'allocation' in backbone:
-        return deepcopy(backbone.allocation.to_dict())
-    default = getattr(MODELS.get(backbone.type), 'default_allocation', None)
-    if default is None:
+    """The allocation policy that a config sets, or its backbone's own.
+
+    Raises:
+        ValueError: if the backbone allocates no tokens, or by something that is no policy.
+    """
+    name = Path(config.filename).name
+    backbone = config.model.get('backbone')
+    if not isinstance(backbone, Mapping) or 'type' not in backbone:
         raise ValueError(
-            f'{Path(config.filename).name}: backbone {backbone.type} does not allocate tokens'
+            f'{name}: model.backbone must be a dict with type, one of a backbone that allocates '
+            f'tokens, found {backbone!r}'
         )
-    return dict(default)
+    kind = MODELS.get(backbone['type']) if isinstance(backbone['type'], str) else backbone['type']
+    default = getattr(kind, 'default_allocation', None)
+    if default is None:
+        raise ValueError(f'{name}: backbone {backbone["type"]} does not allocate tokens')
+    policy = backbone.get('allocation')
+    if policy is None:
+        return dict(default)
+    try:
+        build_policy(deepcopy(policy), 'model.backbone.allocation')
+    except Exception as error:  # of a registry or a constructor: of any kind
+        raise ValueError(f'{name}: {error}') from error
+    return deepcopy(dict(policy))
+
+
+def dataset_of(config: Config, loader: str, why: str) -> dict[str, Any]:
+    """The data set of a loader.
+
+    Raises:
+        ValueError: if there is none, with ``why`` it is needed.
+    """
+    options = config.get(loader)
+    dataset = options.get('dataset') if isinstance(options, Mapping) else None
+    if not isinstance(dataset, Mapping):
+        name = Path(config.filename).name
+        raise ValueError(f'{name} has no {loader}.dataset: {why}; found {loader}={options!r}')
+    return dataset
+
+
+def ignored_label(config: Config) -> int:
+    """The label of pixels that do not count.
+
+    Raises:
+        ValueError: if the config has no head.
+    """
+    heads = config.model.get('decode_head')
+    # In a cascade the last head gives the prediction.
+    head = heads[-1] if isinstance(heads, (list, tuple)) and heads else heads
+    if not isinstance(head, Mapping):
+        name = Path(config.filename).name
+        raise ValueError(
+            f'{name}: model.decode_head must be a dict or a list of dicts, found {heads!r}'
+        )
+    return head.get('ignore_index', 255)
 
 
 def find_caps(config: Config, args: argparse.Namespace) -> dict[str, Any]:
-    test = config.get('test_dataloader') or config.get('val_dataloader') or {}
-    maps = LabelMaps(
-        config.train_dataloader.dataset,
-        test.get('dataset', {}).get('pipeline', ()),
-        args.images,
-    )
-    ignore = config.model.decode_head.get('ignore_index', 255)
+    ignore = ignored_label(config)
+    dataset = dataset_of(config, 'train_dataloader', 'caps come from its label maps')
+    pipeline = []
+    for loader in ('test_dataloader', 'val_dataloader'):
+        if config.get(loader):
+            test = dataset_of(config, loader, 'its pipeline says how images are resized')
+            pipeline = test.get('pipeline') or ()
+            break
+    maps = LabelMaps(dataset, pipeline, args.images)
     caps = calibrate_caps(
         shown(maps, len(maps), 'label maps'),
         percentile=args.percentile,
@@ -163,6 +211,9 @@ def find_caps(config: Config, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    dataset_of(config, 'val_dataloader', 'thresholds are found on its images')
+    check_windows(config, 'config')
+    dataset = validation_set(config)
     model = build_model(config, args.checkpoint)
     cost, unit, budget = token_cost, 'tokens', args.tokens
     if args.gflops:
@@ -173,7 +224,6 @@ def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         def cost(image, tokens):
             return costs.total([len(level) for level in tokens.levels])
 
-    dataset = DATASETS.build(config.val_dataloader.dataset)
     total = len(dataset)
     count = min(total, args.images or total)
     rows = np.linspace(0, total - 1, count).round().astype(int).tolist() if total else []
@@ -196,8 +246,25 @@ def find_thresholds(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     return dict(thresholds=rounded)
 
 
+def sets_policy(name: str) -> bool:
+    """Whether the file itself, which is inherited, sets a policy, whatever options say."""
+    backbone = load_config(name).model.get('backbone')
+    return isinstance(backbone, Mapping) and 'allocation' in backbone
+
+
+def left_out(options: Mapping[str, Any] | None) -> list[str]:
+    """Settings of the model that the config to write does not have: all but the policy's."""
+    policy = 'model.backbone.allocation'
+    return [
+        key
+        for key in options or ()
+        if key.partition('.')[0] == 'model' and f'{key}.'[: len(policy) + 1] != f'{policy}.'
+    ]
+
+
 def run(args: argparse.Namespace) -> None:
     config = load_config(args.config, args.cfg_options)
+    check_codebase(args.config, config)
     init_default_scope(config.get('default_scope', 'mmseg'))
     policy = policy_of(config)
     thresholds = bool(args.tokens or args.gflops)
@@ -209,6 +276,13 @@ def run(args: argparse.Namespace) -> None:
         check_writable('--out', args.out)
         if Path(args.out).exists() and not args.overwrite:
             raise FileExistsError(f'{args.out} exists (option --overwrite)')
+        missing = left_out(args.cfg_options)
+        if missing:
+            print(
+                f'calibrate_allocation: {args.out} will not hold what --cfg-options set of the '
+                f'model: {", ".join(missing)}; train and test it with them',
+                file=sys.stderr,
+            )
     setting = (find_thresholds if thresholds else find_caps)(config, args)
     if args.out:
         name = Path(config.filename).name
@@ -218,7 +292,7 @@ def run(args: argparse.Namespace) -> None:
             args.out,
             with_setting(policy, setting),
             f'{kind} of tools/calibrate_allocation.py for {name}.',
-            'allocation' in config.model.backbone,
+            sets_policy(args.config),
         )
         write_fragment(args.out, text, args.overwrite)
         print(f'written to {args.out}')
@@ -226,12 +300,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        print(f'calibrate_allocation: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_command('calibrate_allocation', lambda: run(args))
 
 
 if __name__ == '__main__':

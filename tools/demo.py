@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 CONFIG = 'configs/arta/arta-nano_segformer_1xb4-2k_camvid-256x256.py'
@@ -60,11 +61,12 @@ def mim() -> str:
 def write_config(path: Path, base: Path, data: Path, iters: int) -> None:
     """A config of its own: the bundled one with the demo's data and a shortened schedule.
 
-    Its name is the demo's, so that the copies which runs leave behind in a checkout never stand
-    in the way of the bundled config when mim looks that up by name.
+    It is written whole or not at all. Its name is the demo's, so that the copies which runs leave
+    behind in a checkout never stand in the way of the bundled config when mim looks that up by
+    name.
     """
     warm_up = max(iters // 10, 1)
-    path.write_text(f"""_base_ = {str(base)!r}
+    text = f"""_base_ = {str(base)!r}
 train_dataloader = dict(dataset=dict(data_root={str(data)!r}))
 val_dataloader = dict(dataset=dict(data_root={str(data)!r}))
 test_dataloader = dict(dataset=dict(data_root={str(data)!r}))
@@ -78,21 +80,28 @@ custom_hooks = [
     dict(type='TokenStatisticsHook'),
     dict(type='TokenPictureHook', interval=5),
 ]
-""")
+"""
+    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        part.write_text(text, encoding='utf-8')
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def main() -> None:
+def demonstrate(args: argparse.Namespace) -> None:
     """Make toy data, train, test, and say where the pictures are."""
-    args = parse_args()
     root = Path(__file__).resolve().parent.parent
     base = root / CONFIG
     if not base.exists():
         sys.exit(f'demo: {base} is missing; run this from a checkout')
+    # Without the package, which takes seconds to import: the commands that run need it.
     try:
         args.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=args.out):
+            pass
     except OSError as error:
-        print(f'demo: error: --out {args.out}: {error.strerror or error}', file=sys.stderr)
-        sys.exit(2)
+        raise OSError(f'--out {args.out}: {error.strerror or error}') from error
     data, work_dir, config = args.out / 'toy_camvid', args.out / 'run', args.out / 'demo.py'
     if not data.exists():
         toy = '--layout camvid --train 200 --val 20 --size 256 256 --seed 0'
@@ -112,5 +121,18 @@ def main() -> None:
         print(f'  {picture}')
 
 
+def main() -> int:
+    """Command line."""
+    args = parse_args()
+    try:
+        demonstrate(args)
+    except OSError as error:
+        print(f'demo: error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -16,7 +16,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from mmengine.logging import MMLogger
 
@@ -26,20 +25,13 @@ from mmseg_arta.analysis.class_names import class_names
 from mmseg_arta.analysis.exportable import exportable
 from mmseg_arta.analysis.flops.count import check_allocation
 from mmseg_arta.analysis.flops.load import load_config
-from mmseg_arta.command_line import Settings, check_shape
+from mmseg_arta.command_line import Parser, Settings, check_shape, run_command
 from mmseg_arta.engine.export import FORMATS, export_segmentor
 from mmseg_arta.files import check_writable
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'export: error: {message}\n')
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser('export', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     add = parser.add_argument
     add('--checkpoint', metavar='FILE', help='weights; random ones without')
@@ -105,12 +97,7 @@ def run(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.ERROR)
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        print(f'export: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    return run_command('export', lambda: run(args))
 
 
 if __name__ == '__main__':

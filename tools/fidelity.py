@@ -20,15 +20,14 @@ from mmseg_arta.analysis.fidelity import (
     render,
     write_measurements,
 )
-from mmseg_arta.files import write_text
+from mmseg_arta.command_line import Parser, run_command
+from mmseg_arta.files import check_folder, check_writable, write_text
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('fidelity', description=__doc__)
     parser.add_argument(
         '--family',
         nargs='+',
@@ -53,32 +52,38 @@ def show_progress(row: Row) -> None:
     print(f'{row.name}, {height}x{width}, {row.allocation}', file=sys.stderr, flush=True)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
+    """Count and write; 1 if something could not be counted."""
     numbers = args.output.with_suffix('.json')
+    if numbers == args.output:
+        raise ValueError(f'--output {args.output}: the numbers go to a file of that name')
+    check_folder('--output', args.output.parent)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    for path in (args.output, numbers):
+        check_writable('--output', path)
     failures = []
-    try:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        measured = read_measurements(numbers)
-        for name in args.family:
-            for row, measurement in measure(CHAPTERS[name], show_progress):
-                if isinstance(measurement, str):
-                    failures.append(f'{row.name}: {measurement}')
-                    continue
-                measured[row.key] = measurement
-                # After every row, so that a broken-off run leaves what it counted.
-                write_measurements(numbers, measured)
-        known = {row.key for chapter in CHAPTERS.values() for row in chapter.rows}
-        measured = {key: value for key, value in measured.items() if key in known}
-        write_measurements(numbers, measured)
-        write_text(args.output, render(CHAPTERS, measured))
-    except (OSError, ValueError) as error:
-        print(f'fidelity: error: {error}', file=sys.stderr)
-        return 2
+    measured = read_measurements(numbers)
+    for name in args.family:
+        for row, measurement in measure(CHAPTERS[name], show_progress):
+            if isinstance(measurement, str):
+                failures.append(f'{row.name}: {measurement}')
+                continue
+            measured[row.key] = measurement
+            # After every row, so that a broken-off run leaves what it counted.
+            write_measurements(numbers, measured)
+    known = {row.key for chapter in CHAPTERS.values() for row in chapter.rows}
+    measured = {key: value for key, value in measured.items() if key in known}
+    write_measurements(numbers, measured)
+    write_text(args.output, render(CHAPTERS, measured))
     for failure in dict.fromkeys(failures):
         print(f'fidelity: not counted: {failure}', file=sys.stderr)
     print(args.output)
     return 1 if failures else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command('fidelity', lambda: run(args))
 
 
 if __name__ == '__main__':

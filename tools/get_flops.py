@@ -21,14 +21,12 @@ from mmseg_arta.analysis.flops.count import MODES, check_allocation
 from mmseg_arta.analysis.flops.load import build_model, load_config
 from mmseg_arta.analysis.flops.report import render
 from mmseg_arta.analysis.flops.samples import count_samples
-from mmseg_arta.command_line import Settings, check_shape
+from mmseg_arta.command_line import Parser, Settings, check_shape, check_windows, run_command
 from mmseg_arta.files import check_writable, write_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('get_flops', description=__doc__)
     parser.add_argument('config', metavar='CONFIG', help='path or name of a config')
     parser.add_argument(
         '--shape',
@@ -95,10 +93,12 @@ def show_progress(done: int, total: int) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Count, print, and return the result."""
+    """Count, print, write, and return the result."""
     if args.json:
         check_writable('--json', args.json)
     config = load_config(args.config, args.cfg_options)
+    mode = args.mode or ('config' if args.sample_size == 'pipeline' else 'whole')
+    check_windows(config, mode)
     model = build_model(config, args.checkpoint)
     samples = None
     shape = (args.shape[0], args.shape[-1])
@@ -109,29 +109,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             config,
             args.dataset_samples,
             args.allocation,
-            args.mode or ('whole' if fixed else 'config'),
+            mode,
             show_progress,
             shape if fixed else None,
         )
         count, result = samples.mean, samples.to_dict()
     else:
-        count = count_operations(model, shape, args.allocation, args.mode or 'whole')
+        count = count_operations(model, shape, args.allocation, mode)
         result = count.to_dict()
     name = Path(config.filename).name
     print(render(count, name, samples))
-    return dict(config=name, **result)
+    result = dict(config=name, **result)
+    if args.json:
+        write_json(args.json, result)
+    return result
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        result = run(args)
-        if args.json:
-            write_json(args.json, result)
-    except (OSError, ValueError) as error:
-        print(f'get_flops: error: {error}', file=sys.stderr)
-        return 2
-    return 0
+
+    def command() -> None:
+        run(args)
+
+    return run_command('get_flops', command)
 
 
 if __name__ == '__main__':

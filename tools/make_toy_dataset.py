@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
+from mmseg_arta.command_line import Parser, run_command, whole
 from mmseg_arta.datasets.toy import IMAGE_LAYOUTS, LAYOUTS, write_toy_dataset
+from mmseg_arta.files import check_folder
+
+# Pixels; drawing an image takes some hundred bytes of each.
+MOST_SIDE = 4096
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('make_toy_dataset', description=__doc__)
     parser.add_argument('root', metavar='ROOT', help='folder to create; the data_root of configs')
     parser.add_argument(
         '--layout',
@@ -28,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--val', type=int, default=10, metavar='M', help='validation images')
     parser.add_argument(
         '--size',
-        type=int,
+        type=whole(1, MOST_SIDE),
         nargs=2,
         default=(240, 320),
         metavar=('H', 'W'),
@@ -49,8 +53,10 @@ def show_progress(split: str, done: int, total: int) -> None:
         print('' if sys.stderr.isatty() else f'{split}: {total} images', file=sys.stderr)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
+    # What lies there already is looked at by the function: it knows what it may replace.
+    if not Path(args.root).expanduser().exists():
+        check_folder('ROOT', Path(args.root).expanduser())
     try:
         root = write_toy_dataset(
             args.root,
@@ -63,14 +69,14 @@ def main(argv: list[str] | None = None) -> int:
             progress=show_progress,
         )
     except FileExistsError as error:
-        hint = '' if args.overwrite else ' (option --overwrite)'
-        print(f'make_toy_dataset: error: {error}{hint}', file=sys.stderr)
-        return 2
-    except (OSError, ValueError) as error:
-        print(f'make_toy_dataset: error: {error}', file=sys.stderr)
-        return 2
+        hint = '' if args.overwrite or not Path(args.root).is_dir() else ' (option --overwrite)'
+        raise FileExistsError(f'{error}{hint}') from error
     print(f'{args.layout} data set in {root}')
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command('make_toy_dataset', lambda: run(args))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,8 @@ import numpy as np
 from PIL import Image
 
 KEY = 'mmseg_arta_export'
+# Formats that hold colours in every Pillow.
+SAVED = ('BMP', 'JPEG', 'PNG', 'PPM', 'TIFF', 'WEBP')
 
 
 def load(path: Path) -> tuple[Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
@@ -101,6 +105,44 @@ def colours_of(about: dict[str, Any]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 3)).astype(np.uint8)
 
 
+def format_of(path: Path) -> str:
+    """Pillow's name for the format of a picture to write.
+
+    Raises:
+        OSError, ValueError: if no picture can be written there.
+    """
+    Image.init()
+    known = sorted(
+        suffix for suffix, name in Image.registered_extensions().items() if name in SAVED
+    )
+    if path.suffix.lower() not in known:
+        raise ValueError(
+            f'--out {path}: expected a name that ends in one of {", ".join(known)}, found '
+            f'{path.suffix!r}'
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f'--out {path} is a folder')
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f'--out {path}: the folder {folder} does not exist')
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(f'--out {path}: the folder {folder} cannot be written to') from error
+    return Image.registered_extensions()[path.suffix.lower()]
+
+
+def write(picture: Image.Image, path: Path, kind: str) -> None:
+    """Write a picture, whole or not at all."""
+    part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    try:
+        picture.save(part, format=kind)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def segment(path: Path, picture: Path, opacity: float) -> tuple[Image.Image, np.ndarray, dict]:
     """A picture with its classes in colours, their labels at its size, and the description."""
     predict, about = load(path)
@@ -114,7 +156,10 @@ def segment(path: Path, picture: Path, opacity: float) -> tuple[Image.Image, np.
 
 def opacity(text: str) -> float:
     """A number from 0 to 1."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'must be from 0 to 1, found {text}')
     return value
@@ -132,8 +177,11 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
+        kind = format_of(args.out)
         painted, labels, about = segment(args.file, args.image, args.opacity)
-        painted.save(args.out)
+        write(painted, args.out, kind)
+    except KeyboardInterrupt:
+        return 130
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = f'{args.file} does not say {error}' if isinstance(error, KeyError) else error
         print(f'run_exported: error: {reason}', file=sys.stderr)

@@ -13,15 +13,18 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from mmseg_arta.analysis import sweep
+from mmseg_arta.analysis.sweep.records import as_markdown
+from mmseg_arta.command_line import Parser, run_command
+from mmseg_arta.files import check_folder
+
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 TAIL = 30  # lines of a log
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('sweep', description=__doc__)
     parser.add_argument(
         '--configs',
         metavar='GLOB',
@@ -40,20 +43,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep; returns the exit status."""
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
+    """Run the sweep; 1 if a config fails."""
     everything = sorted(path for path in CONFIGS.rglob('*.py') if _family(path) != '_base_')
     wanted = [path for path in everything if _matches(path, args.configs)]
     if not wanted:
         place = f'{len(everything)} configs below {CONFIGS}'
-        print(f'sweep: --configs {args.configs!r} names none of {place}', file=sys.stderr)
-        return 2
-    # Late, because registering everything takes a while.
-    from mmseg_arta.analysis import sweep
-    from mmseg_arta.analysis.sweep.records import as_markdown
-    from mmseg_arta.files import check_folder
-
+        raise ValueError(f'--configs {args.configs!r} names none of {place}')
+    check_folder('--work-dir', args.work_dir)
     # What is chosen for mim among a family must not depend on what is asked for.
     families = {_family(path) for path in wanted}
     names = {path.stem for path in wanted}
@@ -63,11 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for job in plan:
             print(f'{job.name}: {_intent(job)}')
         return 0
-    try:
-        check_folder('--work-dir', args.work_dir)
-    except OSError as error:
-        print(f'sweep: error: {error}', file=sys.stderr)
-        return 2
     width = len(str(len(plan)))
 
     def report(number: int, record: sweep.Record) -> None:
@@ -87,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'\n{record.config} failed; the end of {log}:', file=sys.stderr)
         print('\n'.join(tail), file=sys.stderr)
     return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sweep; returns the exit status."""
+    args = parse_args(argv)
+    return run_command('sweep', lambda: run(args))
 
 
 def _family(path: Path) -> str:

@@ -24,7 +24,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import mmseg_arta  # noqa: F401  registers the models
 from mmseg_arta.analysis.devices import check_device
@@ -38,15 +37,11 @@ from mmseg_arta.analysis.visualization import (
     panel_rows,
     write,
 )
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, run_command
 from mmseg_arta.files import check_folder
 
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'visualize: error: {message}\n')
+# Pixels; a picture has a dozen panels and more.
+MOST_WIDTH = 4096
 
 
 def panel(text: str) -> str:
@@ -59,11 +54,7 @@ def panel(text: str) -> str:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     shown = '\n'.join(f'  {name:14}{text}' for name, text in PANELS.items())
-    parser = Parser(
-        description=__doc__,
-        epilog=f'panels:\n{shown}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser('visualize', description=__doc__, epilog=f'panels:\n{shown}')
     add = parser.add_argument
     add('config', metavar='CONFIG', help='path or name of a config')
     add(
@@ -116,8 +107,11 @@ def check(args: argparse.Namespace) -> None:
         if value is not None and value < least:
             option = name.replace('_', '-')
             raise ValueError(f'--{option} must be at least {least}, found {value}')
-    if args.colors is not None and args.colors > 256:
-        raise ValueError(f'--colors must be at most 256, found {args.colors}')
+    for name, most in (('panel_width', MOST_WIDTH), ('colors', 256)):
+        value = getattr(args, name)
+        if value is not None and value > most:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} must be at most {most}, found {value}')
     if args.out.suffix and args.out.suffix.lower() != '.png' and not args.out.is_dir():
         raise ValueError(f'--out {args.out}: expected a folder or a name that ends in .png')
     one_file = args.out.suffix.lower() == '.png'
@@ -176,14 +170,11 @@ def run(args: argparse.Namespace) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
+
+    def command() -> None:
         run(args)
-    except (OSError, ValueError) as error:
-        print(f'visualize: error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+
+    return run_command('visualize', command)
 
 
 if __name__ == '__main__':

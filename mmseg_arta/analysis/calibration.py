@@ -54,7 +54,8 @@ class LabelMaps:
         limit: how many maps, spread evenly; all by default.
 
     Raises:
-        ValueError: if the data set is empty or its pipeline loads no label maps.
+        ValueError: if the data set is empty, its pipeline loads no label maps, or the test
+            pipeline resizes or crops in another way.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LabelMaps:
         test_pipeline: Sequence[Mapping[str, Any]] = (),
         limit: int | None = None,
     ) -> None:
+        self.resize = _resize_of(test_pipeline)
         loader = _label_loader(dataset)
         self.dataset = DATASETS.build(_with_pipeline(dataset, [loader]))
         if not len(self.dataset):
@@ -70,7 +72,6 @@ class LabelMaps:
         total = len(self.dataset)
         count = min(total, limit or total)
         self.rows = np.linspace(0, total - 1, count).round().astype(int).tolist()
-        self.resize = next((step for step in test_pipeline if step['type'] == 'Resize'), None)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,14 +95,52 @@ class LabelMaps:
             return labels
         scale = self.resize.get('scale')
         if scale is None:
-            factor = self.resize['scale_factor']
-            factors = (factor, factor) if isinstance(factor, (int, float)) else factor
+            factors = _pair(self.resize['scale_factor'])
             scale = tuple(
                 round(side * f) for side, f in zip(labels.shape[::-1], factors, strict=True)
             )
         elif self.resize.get('keep_ratio', False):
-            return mmcv.imrescale(labels, tuple(scale), interpolation='nearest')
-        return mmcv.imresize(labels, tuple(scale), interpolation='nearest')
+            return mmcv.imrescale(labels, _pair(scale), interpolation='nearest')
+        return mmcv.imresize(labels, _pair(scale), interpolation='nearest')
+
+
+def _resize_of(pipeline: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The step of a test pipeline that sets the size of images, checked; None without one.
+
+    Steps inside others, as of test-time augmentation, are none of the pipeline's own.
+    """
+    found: list[Mapping[str, Any]] = []
+    for step in pipeline:
+        kind = step.get('type') if isinstance(step, Mapping) else None
+        name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
+        if name == 'Resize':
+            found.append(step)
+        elif 'Resize' in name or 'Crop' in name:
+            raise ValueError(
+                f'the test pipeline has a step {name}: label maps can be resized by one step '
+                'Resize alone'
+            )
+    if not found:
+        return None
+    if len(found) > 1:
+        raise ValueError(f'the test pipeline has {len(found)} steps Resize, expected at most one')
+    (step,) = found
+    option = 'scale' if step.get('scale') is not None else 'scale_factor'
+    given, whole = step.get(option), option == 'scale'
+    values = given if isinstance(given, (list, tuple)) else [given, given]
+    kinds = int if whole else (int, float)
+    right = [isinstance(v, kinds) and not isinstance(v, bool) and v > 0 for v in values]
+    if len(values) != 2 or not all(right):
+        what = 'a positive integer, or' if whole else 'a positive number, or'
+        raise ValueError(
+            f'Resize.{option} of the test pipeline must be {what} two of them, found {given!r}'
+        )
+    return step
+
+
+def _pair(value: Any) -> tuple[Any, Any]:
+    """Width and height: transforms take one number for both."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value, value)
 
 
 def required_shares(

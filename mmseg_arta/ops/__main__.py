@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 
 import torch
 
+from ..command_line import Parser
 from .backend import ENV, OPS, available_backends, explain
 from .library import cpu
 
@@ -22,8 +23,8 @@ def table(device: str, dtype: torch.dtype) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog='python -m mmseg_arta.ops', description=__doc__)
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser('ops', prog='python -m mmseg_arta.ops', description=__doc__)
     default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument('--device', default=default, help=f'device type (default: {default})')
     parser.add_argument(
@@ -34,13 +35,18 @@ def main(arguments: list[str] | None = None) -> None:
         device = torch.device(args.device).type
     except RuntimeError:
         parser.error(f'--device must be a device type of PyTorch, found {args.device!r}')
+    try:
+        chosen = table(device, getattr(torch, args.dtype))
+    except RuntimeError as error:  # of a back end that is forced
+        parser.error(str(error))
     print('back ends:')
     for name, reason in available_backends().items():
         detail = f' ({cpu.describe()})' if name == 'cpu' and not reason else ''
         print(f'  {name}: {reason or "available"}{detail}')
     print(f'\n{device} tensors, {args.dtype}; {ENV} forces a back end:\n')
-    print(table(device, getattr(torch, args.dtype)))
+    print(chosen)
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

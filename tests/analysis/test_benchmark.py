@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mmseg_arta.analysis.benchmark.pictures import store_pictures
 from mmseg_arta.analysis.benchmark.plot import PANELS, draw, points
 from mmseg_arta.analysis.benchmark.report import markdown, plain, terminal
 from mmseg_arta.analysis.benchmark.runner import Runner
+from mmseg_arta.analysis.benchmark.subjects import parse_thresholds
 from mmseg_arta.analysis.benchmark.timing import (
     Timing,
     disagreement,
@@ -83,6 +85,29 @@ def test_models_that_look_alike_get_labels_of_their_own():
     assert len({model.label for model in models}) == 4
     assert models[0].label == B0 and models[1].label == Path(other).stem
     assert read_models([B0], labels=['mine'])[0].label == 'mine'
+
+
+@pytest.mark.parametrize(
+    ('text', 'found'),
+    [
+        ('0.6', {2: 0.6}),
+        ('0.6,0.8,0.9,1', {2: 0.6, 4: 0.8, 8: 0.9, 16: 1.0}),
+        ('8:0.9,2:inf', {8: 0.9, 2: math.inf}),
+        ('0.6,8:0.9', {2: 0.6, 8: 0.9}),
+        ('0.6,0.8,0.9,0.9,0.9', None),
+        ('2:0.1,2:0.2', None),
+        ('0.1,2:0.2', None),
+        ('0.1,', None),
+        ('nan', None),
+        ('', None),
+    ],
+)
+def test_thresholds_of_a_command_line(text, found):
+    if found is not None:
+        assert parse_thresholds(text) == found
+        return
+    with pytest.raises(ValueError):
+        parse_thresholds(text)
 
 
 def test_placements_and_thresholds_of_step_are_models():

@@ -124,6 +124,34 @@ def test_label_maps_have_the_size_of_the_test_pipeline(label_folder):
     assert [len(list(LabelMaps(doubled, limit=n))) for n in (None, 3)] == [10, 3]
 
 
+def test_one_number_is_both_sides_of_a_resized_map(label_folder):
+    for scale, shape in ((64, (64, 64)), ((64, 32), (32, 64)), ([64, 32], (32, 64))):
+        (labels,) = LabelMaps(dataset(label_folder), [dict(type='Resize', scale=scale)], limit=1)
+        assert labels.shape == shape
+    step = dict(type='mmseg.Resize', scale_factor=0.5, keep_ratio=True)
+    (labels,) = LabelMaps(dataset(label_folder), [step], limit=1)
+    assert labels.shape == (10, 20)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'message'),
+    [
+        ([dict(type='ResizeShortestEdge', scale=64)], 'a step ResizeShortestEdge'),
+        ([dict(type='RandomResize', scale=(64, 64))], 'a step RandomResize'),
+        ([dict(type='CenterCrop', crop_size=(64, 64))], 'a step CenterCrop'),
+        ([dict(type='Resize', scale=8)] * 2, '2 steps Resize'),
+        ([dict(type='Resize')], 'Resize.scale_factor .* found None'),
+        ([dict(type='Resize', scale=0)], 'Resize.scale .* found 0'),
+        ([dict(type='Resize', scale='a')], "Resize.scale .* found 'a'"),
+        ([dict(type='Resize', scale=(1, 2, 3))], r'Resize.scale .* found \(1, 2, 3\)'),
+        ([dict(type='Resize', scale_factor=(1.0, -2.0))], 'Resize.scale_factor .* -2.0'),
+    ],
+)
+def test_other_ways_to_resize_are_refused(label_folder, steps, message):
+    with pytest.raises(ValueError, match=message):
+        LabelMaps(dataset(label_folder), steps)
+
+
 def test_data_set_without_ground_truth(label_folder):
     config = dataset(label_folder)
     config['pipeline'] = config['pipeline'][:1]

@@ -142,6 +142,31 @@ def test_a_file_for_all_comes_before_settings(camvid, tmp_path):
         read_entries([B0], {}, str(camvid), common)
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('model = [1, 2]', 'model of another framework'),
+        ('model = dict(_delete_=True, channels=3)', 'model of another framework'),
+        ('model = None', 'has no model'),
+        ('train_dataloader = [1]', 'train_dataloader must be a dict'),
+        ('test_dataloader = None', 'has no test_dataloader'),
+        ('test_dataloader = dict(dataset=5)', 'test_dataloader.dataset must be a dict, found 5'),
+        ('train_cfg = 5', 'train_cfg must be a dict, found 5'),
+    ],
+)
+def test_a_file_for_all_that_does_not_fit(camvid, tmp_path, text, message):
+    common = tmp_path / 'common.py'
+    common.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_entries([B0], {}, str(camvid), common)
+
+
+def test_settings_for_all_that_do_not_fit(camvid):
+    for key in ('model.1.x', 'train_dataloader.dataset.pipeline.99.type'):
+        with pytest.raises(ValueError, match=r'with the settings of all configs \(--common'):
+            read_entries([B0], {key: 1, 'model': [1, 2]}, str(camvid))
+
+
 @pytest.mark.parametrize(('name', 'length'), [('league', 2000), ('search', 300)])
 def test_settings_for_camvid(camvid, name, length):
     common = Path(__file__).parents[2] / 'benchmarks' / f'camvid_{name}.py'

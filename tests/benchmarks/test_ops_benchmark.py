@@ -5,11 +5,12 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
-from benchmarks import measure, models
+from benchmarks import measure, models, step
 from benchmarks import ops as benchmark
 from benchmarks.cases import cases, levels_of
 from mmseg_arta.ops.backend import OPS
@@ -116,3 +117,68 @@ def test_shares_of_a_model_add_up(tmp_path):
         assert result['custom ops'] >= 0  # of the time of another pass: maybe above 1
         assert result['custom ops'] == pytest.approx(sum(result['each op'].values()))
         assert result['macs of linear layers'] > 0
+
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+COUNT = 'expected an integer from 1 to'
+# What comes after the checks.
+WORK = {benchmark: 'run', models: 'compare', step: 'measure'}
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'message'),
+    [
+        (benchmark, ['--device', 'foo'], "--device: invalid choice: 'foo'"),
+        pytest.param(benchmark, ['--device', 'cuda'], 'finds no CUDA device', marks=NO_CUDA),
+        (benchmark, ['--rounds', '0'], f'--rounds: {COUNT}'),
+        (benchmark, ['--batch', '0'], f'--batch: {COUNT}'),
+        (benchmark, ['--batch', 'a'], f'--batch: {COUNT}'),
+        (benchmark, ['--batch', '100000000'], '--batch 100000000, size 512 512: 100000000 images'),
+        (benchmark, ['--out', 'text.txt'], '--out text.txt: '),
+        (benchmark, ['--out', 'text.txt/below'], '--out text.txt/below: '),
+        (models, ['--device', 'foo'], "--device: invalid choice: 'foo'"),
+        pytest.param(models, ['--device', 'cuda'], 'finds no CUDA device', marks=NO_CUDA),
+        (models, ['--batch', '0'], f'--batch: {COUNT}'),
+        (models, ['--size', '-5', '0'], f'--size: {COUNT}'),
+        (models, ['--size', '65536', '65536'], '--batch 2 --size 65536 65536: 2 images'),
+        (models, ['--shares', '--device', 'cuda'], '--shares is of the CPU, found --device cuda'),
+        (models, ['--out', 'text.txt'], '--out text.txt: '),
+        (step, ['--size', '0'], '--size: expected an integer from 256 to'),
+        (step, ['--size', '300'], '--size must be a multiple of 256, found 300'),
+        (step, ['--size', '65536'], '--batch 1 --size 65536 65536: an image'),
+        (step, ['--repeat', '0'], f'--repeat: {COUNT}'),
+        (step, ['--batch', '0'], f'--batch: {COUNT}'),
+        (step, ['--classes', '0'], f'--classes: {COUNT}'),
+        (step, ['--reduction', '0'], '--reduction: expected a number from 1 to 256'),
+        (step, ['--halted', 'nan'], '--halted: expected a number from 0 to 1'),
+        (step, ['--least', 'nan'], '--least: expected a number'),
+        (step, ['--after', '0'], f'--after: {COUNT}'),
+        (step, ['--after', '24'], '--after must be below the 24 blocks of --arch large, found 24'),
+        (step, ['--device', 'foo'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'foo'"),
+        (step, ['--out', 'none/x.json'], '--out none/x.json: the folder'),
+        (step, ['--out', '.'], '--out . is a folder'),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    tool: ModuleType, arguments: list[str], message: str, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'text.txt').write_text('text')
+    monkeypatch.setattr(tool, WORK[tool], lambda *_, **__: pytest.fail('this is the work'))
+    try:
+        status = tool.main(arguments)
+    except SystemExit as stopped:
+        status = stopped.code
+    error = capsys.readouterr().err
+    assert status == 2 and message in error and error.count('\n') == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['text.txt']
+
+
+@pytest.mark.parametrize('tool', [benchmark, models, step], ids=['ops', 'models', 'step'])
+def test_interrupted(tool: ModuleType, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, WORK[tool], interrupt)
+    assert tool.main([]) == 130
+    assert not capsys.readouterr().err

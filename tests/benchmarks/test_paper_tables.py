@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from mmseg.registry import MODELS
 from benchmarks import paper_tables, published
 from mmseg_arta.analysis.flops.load import find_config
 
+ROOT = Path(__file__).resolve().parents[2]
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 STOCK = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
 
@@ -135,6 +138,12 @@ def test_weights_and_accuracy_come_from_training_runs(small: Path) -> None:
         ([], 'which table'),
         (['one', '--work-dirs', 'missing'], 'missing'),
         (['one', '--steps', '0'], '--steps'),
+        (['one', '--warmup', '-1'], '--warmup must be at least 0, found -1'),
+        (['one', '--batch-size', '0'], '--batch-size must be at least 1, found 0'),
+        (['one', '--device', 'foo'], "--device must be 'cpu', 'cuda' or 'cuda:N', found 'foo'"),
+        (['one', '--only', 'nano', 'zzzz'], '--only zzzz: no row has that in its name; rows are s'),
+        (['one', '--only', "nobody's"], "--only nobody's: no row has that"),
+        (['one', '--protocol', 'train'], '--protocol train: the tables that were named are'),
         (['one', '--results', 'no/such/folder.json'], 'no/such'),
     ],
 )
@@ -144,6 +153,31 @@ def test_bad_options_end_in_one_line(
     assert paper_tables.main(arguments) == 2
     error = capsys.readouterr().err
     assert what in error and len(error.splitlines()) == 1
+
+
+def test_rows_and_protocols_that_do_not_meet(small: Path) -> None:
+    one = published.Part('a', ('flops',), (), (published.TableRow('x', {}, NANO),))
+    two = published.Part('b', ('train',), (), (published.TableRow('y', {}, NANO),))
+    paper_tables.check_rows([one, two], ['train'], ['y'])
+    with pytest.raises(ValueError, match='--only x and --protocol train leave no row'):
+        paper_tables.check_rows([one, two], ['train'], ['x'])
+
+
+def test_a_list_that_is_not_read_to_its_end() -> None:
+    # The pipe is closed after the imports, during which other libraries may print.
+    script = """
+import os, sys
+from benchmarks import paper_tables
+read, write = os.pipe()
+os.dup2(write, 1)
+os.close(write)
+os.close(read)
+sys.exit(paper_tables.main(['--list']))
+"""
+    command = [sys.executable, '-W', 'ignore', '-c', script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert 'Traceback' not in done.stderr and 'BrokenPipe' not in done.stderr
 
 
 def test_another_programs_file_is_not_overwritten(

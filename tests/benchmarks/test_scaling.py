@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 
 import pytest
 import torch
@@ -62,8 +63,9 @@ class InThisProcess:
 
     jobs = []
 
-    def __init__(self, workers, mp_context):
+    def __init__(self, workers, mp_context, initializer, initargs):
         assert workers == 1 and mp_context.get_start_method() == 'spawn'
+        assert initializer is signal.signal and initargs == (signal.SIGINT, signal.SIG_DFL)
 
     def __enter__(self):
         return self
@@ -84,16 +86,22 @@ class InThisProcess:
     'options, message',
     [
         (['--models', 'swin-nano'], "--models: expected some of aff-mini, .*found 'swin-nano'"),
-        (['--sizes', '64', '0'], "--sizes: expected a whole number from 1 on, found '0'"),
-        (['--repeats', '-2'], "--repeats: expected a whole number from 1 on, found '-2'"),
-        (['--threads', 'all'], "--threads: expected a whole number from 1 on, found 'all'"),
+        (['--sizes', '64', '0'], "--sizes: expected an integer from 1 to 65536, found '0'"),
+        (['--repeats', '-2'], "--repeats: expected an integer from 1 to .*, found '-2'"),
+        (['--threads', 'all'], "--threads: expected an integer from 1 to .*, found 'all'"),
         (['--device', 'tpu'], "--device: invalid choice: 'tpu'"),
         (['--parts', 'neck'], "--parts: invalid choice: 'neck'"),
-        (['--out', 'no/such/folder/x.json'], '--out: expected a file in a folder that exists'),
+        (['--sizes', '65536'], '--sizes 65536 65536: an image of that size would take'),
+        (
+            ['--out', 'no/such/folder/x.json'],
+            '--out no/such/folder/x.json: the folder .* not exist',
+        ),
+        (['--out', '/tmp'], '--out /tmp is a folder'),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else '',
 )
 def test_wrong_options_are_named(options, message, capsys):
     with pytest.raises(SystemExit):
         scaling.parse_args(['--device', 'cpu', *options])
-    assert re.search(message, capsys.readouterr().err)
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.count('\n') == 1

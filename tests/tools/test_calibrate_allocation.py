@@ -125,3 +125,72 @@ def test_files_that_cannot_be_written(
     assert tool.main([str(config), '--out', str(tmp_path / name), '--overwrite']) == 2
     error = capsys.readouterr().err
     assert f'--out {tmp_path / name}' in error and message in error
+
+
+CAPS = "allocation=dict(type='BatchRatioAllocation', floor=0.2)"
+
+
+@pytest.mark.parametrize(
+    ('setting', 'message', 'budget'),
+    [
+        ('model=[1,2]', 'has a model of another framework', False),
+        ('model=None', 'has no model', False),
+        ('model=a', 'has a model of another framework', False),
+        ('model.backbone=None', 'model.backbone must be a dict with type', False),
+        ('model.backbone.type=ResNet', 'ResNet does not allocate tokens', False),
+        ('model.backbone.allocation=3', 'model.backbone.allocation must be', False),
+        ('model.backbone.allocation.no_such_option=1', 'no_such_option', False),
+        ('model.decode_head=[]', 'model.decode_head must be a dict or a list', False),
+        ('train_dataloader=None', 'has no train_dataloader.dataset', False),
+        ('val_dataloader=5', 'has no val_dataloader.dataset', False),
+        ('val_dataloader.dataset.pipeline.0.type=RandomResize', 'a step RandomResize', False),
+        ('val_dataloader=None', 'has no val_dataloader.dataset', True),
+        ('val_dataloader.dataset=None', 'has no val_dataloader.dataset', True),
+    ],
+)
+def test_configs_that_do_not_fit_are_one_line(
+    load_tool, write_config, capsys, setting, message, budget
+):
+    more = ['--tokens', '50', '--checkpoint', 'none.pth'] if budget else []
+    config = str(write_config(CAPS))
+    tool = load_tool('calibrate_allocation.py')
+    assert tool.main([config, *more, '--cfg-options', setting]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('kind', ['DUPS', 'ARTA'])
+def test_no_policy_is_the_policy_of_the_class(load_tool, write_config, tmp_path, capsys, kind):
+    out = tmp_path / 'calibrated.py'
+    config = write_config(CAPS)
+    options = [f'model.backbone.type={kind}', 'model.backbone.allocation=None']
+    tool = load_tool('calibrate_allocation.py')
+    status = tool.main([str(config), '--out', str(out), '--cfg-options', *options])
+    error = capsys.readouterr().err
+    if kind == 'ARTA':
+        assert status == 2 and 'ThresholdAllocation has no caps' in error
+        return
+    assert status == 0
+    allocation = Config.fromfile(out).model.backbone.allocation
+    assert set(allocation) == {'type', 'caps'} and allocation.type == 'BatchRatioAllocation'
+    # What the file does not hold is said.
+    assert 'set of the model: model.backbone.type; train' in error
+
+
+def test_mark_of_deletion_is_of_the_inherited_file(load_tool, write_config, tmp_path):
+    out = tmp_path / 'calibrated.py'
+    options = ['model.backbone.allocation.type=BatchRatioAllocation']
+    tool = load_tool('calibrate_allocation.py')
+    assert tool.main([str(write_config()), '--out', str(out), '--cfg-options', *options]) == 0
+    assert '_delete_' not in Config.fromfile(out).model.backbone.allocation
+
+
+def test_interrupted(load_tool, write_config, monkeypatch, capsys):
+    tool = load_tool('calibrate_allocation.py')
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tool, 'find_caps', interrupt)
+    assert tool.main([str(write_config(CAPS))]) == 130
+    assert not capsys.readouterr().err

@@ -65,6 +65,30 @@ def test_lists_say_which_files(tool: ModuleType, source: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    'line',
+    [
+        '/My Data/Seg Net/train/train_2.png /My Data/Seg Net/trainannot/train_2.png',
+        'D:/My Data/train/train_2.png\t/My Data/trainannot/train_2.png',
+        '  /x/train/train_2.png',
+    ],
+)
+def test_listed_paths_may_have_spaces(tool: ModuleType, source: Path, line: str) -> None:
+    (source / 'train.txt').write_text(f'{line}\n', encoding='utf-8-sig')
+    assert convert(tool, source, '--splits', 'train') == 0
+    images = source.parent / 'out' / 'images' / 'train'
+    assert [path.name for path in images.iterdir()] == ['train_2.png']
+
+
+def test_listed_names_may_have_spaces(tool: ModuleType, source: Path) -> None:
+    for folder in ('train', 'trainannot'):
+        (source / folder / 'train_2.png').rename(source / folder / 'train 2.png')
+    (source / 'train.txt').write_text('/x/train/train 2.png /x/trainannot/train 2.png\n')
+    assert convert(tool, source, '--splits', 'train') == 0
+    images = source.parent / 'out' / 'images' / 'train'
+    assert [path.name for path in images.iterdir()] == ['train 2.png']
+
+
 @pytest.mark.parametrize('suffix', ['.tif', '.PNG', '.bmp'])
 @pytest.mark.parametrize('listed', [True, False])
 @pytest.mark.parametrize('labels', [True, False])
@@ -109,16 +133,26 @@ def break_folder(source: Path) -> None:
     (source / 'valannot').rename(source / 'labels')
 
 
+def break_list(source: Path) -> None:
+    (source / 'val.txt').write_bytes(b'/x/val/\xe9.png\n')
+
+
+def break_listed(source: Path) -> None:
+    (source / 'val.txt').write_text('/My Data/val/none.png /My Data/valannot/none.png\n')
+
+
 @pytest.mark.parametrize(
     ('damage', 'messages'),
     [
+        (break_list, ['val.txt is no text in UTF-8']),
+        (break_listed, ['val/none.png not found; split val needs it']),
         (break_size, ['valannot/val_2.png is 11x16', 'val/val_2.png is 12x16']),
         (break_value, ['valannot/val_2.png holds label 31', 'expected 0 to 10 and 11']),
         (break_channels, ['valannot/val_2.png has 3 channels']),
         (break_file, ['valannot/val_2.png not found']),
         (break_folder, ['valannot not found', 'SegNet distribution']),
     ],
-    ids=['size', 'value', 'channels', 'file', 'folder'],
+    ids=['list', 'listed', 'size', 'value', 'channels', 'file', 'folder'],
 )
 def test_errors_name_the_file_and_leave_nothing(
     damage, messages: list[str], tool: ModuleType, source: Path,
@@ -139,3 +173,20 @@ def test_full_folder_is_left_alone(
     assert convert(tool, source) == 2
     assert 'out is not empty' in capsys.readouterr().err
     assert [path.name for path in (source.parent / 'out').iterdir()] == ['mine.txt']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--splits', 'train', 'val', 'train'], '--splits names train more than once'),
+        (['-o', 'text.txt'], '--out-dir text.txt: '),
+        (['-o', 'text.txt/below'], '--out-dir text.txt/below: '),
+    ],
+)
+def test_options_that_cannot_be(tool, source, options, message, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(source.parent)
+    Path('text.txt').write_text('text')
+    assert convert(tool, source, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count('\n') == 1
+    assert sorted(path.name for path in source.parent.iterdir()) == ['CamVid', 'text.txt']

@@ -218,6 +218,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(tool, options, nameless, image
         ([NANO, str(image), '--panels', 'merging'], 'this image has no such panel, but image'),
         ([NANO, str(image), '--images', '0'], '--images must be at least 1, found 0'),
         ([NANO, str(image), '--colors', '300'], '--colors must be at most 256, found 300'),
+        (
+            [NANO, str(image), '--panel-width', '100000'],
+            '--panel-width must be at most 4096, found',
+        ),
+        ([NANO, str(image), '--panel-width', '9'], '--panel-width must be at least 40, found 9'),
         ([NANO, str(image), '--allocation', 'most'], "found 'most'"),
         ([NANO, str(image), '--device', 'tpu'], "--device must be 'cpu', 'cuda' or 'cuda:N'"),
     ]

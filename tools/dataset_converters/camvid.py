@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -25,6 +26,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmseg_arta.command_line import Parser, run_command
+from mmseg_arta.files import check_folder
 from mmseg_arta.image_files import IMAGE_SUFFIXES, is_image
 
 NUM_CLASSES = 11
@@ -33,9 +36,7 @@ IGNORED = 255
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('camvid', description=__doc__)
     parser.add_argument('source', type=Path, help='folder with train/, trainannot/ and so on')
     parser.add_argument('-o', '--out-dir', type=Path, default=Path('data/camvid'))
     parser.add_argument('--splits', nargs='+', default=['train', 'val', 'test'])
@@ -47,6 +48,7 @@ def list_pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
 
     Raises:
         FileNotFoundError: A folder or a file is missing.
+        ValueError: The list is no text.
     """
     images, labels = source / split, source / f'{split}annot'
     for folder in (images, labels):
@@ -57,9 +59,11 @@ def list_pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
             )
     listing = source / f'{split}.txt'
     if listing.is_file():
-        # lines hold the absolute paths of somebody else's machine: only the names count
-        lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
-        names = [Path(line[0]).name for line in lines]
+        try:
+            lines = listing.read_text(encoding='utf-8-sig').splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{listing} is no text in UTF-8: {error}') from error
+        names = [listed_image(line.strip(), images) for line in lines if line.strip()]
     else:
         names = sorted(path.name for path in images.iterdir() if is_image(path))
     if not names:
@@ -71,6 +75,19 @@ def list_pairs(source: Path, split: str) -> list[tuple[Path, Path]]:
         if not path.is_file():
             raise FileNotFoundError(f'file {path} not found; split {split} needs it')
     return pairs
+
+
+def listed_image(line: str, images: Path) -> str:
+    """The name of the image in a line of a list, which goes on with the label after a space.
+
+    Lines hold the absolute paths of somebody else's machine, so only the names count. Paths may
+    have spaces in them: the image is the shortest beginning of the line whose name is that of a
+    file there is; of none, the shortest with an image's ending, or the first word.
+    """
+    ends = [*(space.start() for space in re.finditer(r'\s+', line)), len(line)]
+    names = [Path(line[:end]).name for end in ends]
+    there = (name for name in names if (images / name).is_file())
+    return next(there, None) or next(filter(is_image, map(Path, names)), Path(names[0])).name
 
 
 def convert_label(image_path: Path, label_path: Path) -> np.ndarray:
@@ -110,8 +127,13 @@ def convert(source: Path, out_dir: Path, splits: list[str]) -> None:
     Raises:
         FileNotFoundError: A folder or a file is missing.
         FileExistsError: ``out_dir`` is not empty.
-        ValueError: A label file is not what it should be.
+        NotADirectoryError, PermissionError: There can be no such folder.
+        ValueError: A label file is not what it should be, or a split is named twice.
     """
+    twice = [split for split, count in Counter(splits).items() if count > 1]
+    if twice:
+        raise ValueError(f'--splits names {", ".join(twice)} more than once')
+    check_folder('--out-dir', out_dir)
     if out_dir.exists() and any(out_dir.iterdir()):
         raise FileExistsError(f'{out_dir} is not empty; choose another folder with --out-dir')
     pairs = {split: list_pairs(source, split) for split in splits}
@@ -149,15 +171,14 @@ def convert_split(pairs: list[tuple[Path, Path]], out_dir: Path, split: str) -> 
     print(f'{split}: {len(pairs)} images ({found}), {100 * void / pixels:.1f} % of pixels ignored')
 
 
+def run(args: argparse.Namespace) -> None:
+    convert(args.source, args.out_dir, args.splits)
+    print(f'CamVid in {args.out_dir}')
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        convert(args.source, args.out_dir, args.splits)
-    except (OSError, ValueError) as error:
-        print(f'camvid: error: {error}', file=sys.stderr)
-        return 2
-    print(f'CamVid in {args.out_dir}')
-    return 0
+    return run_command('camvid', lambda: run(args))
 
 
 if __name__ == '__main__':

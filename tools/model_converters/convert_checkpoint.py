@@ -14,6 +14,7 @@ its model has other weights than the checkpoint.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 import mmseg_arta  # noqa: F401  registers everything
+from mmseg_arta.analysis.flops.load import load_config
 from mmseg_arta.checkpoints import (
     CONVERTERS,
     CheckpointError,
@@ -31,13 +33,22 @@ from mmseg_arta.checkpoints import (
     read_state_dict,
     write_checkpoint,
 )
-from mmseg_arta.command_line import Settings
+from mmseg_arta.command_line import Parser, Settings, run_command
+
+
+def pattern(text: str) -> str:
+    """A regular expression, for argparse."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(
+            f'expected regular expressions, found {text!r}: {error}'
+        ) from None
+    return text
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser('convert_checkpoint', description=__doc__)
     parser.add_argument('family', choices=sorted(CONVERTERS), help='whose checkpoint it is')
     parser.add_argument(
         'source',
@@ -46,7 +57,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='the published checkpoint, or one of configs/imagenet',
     )
     parser.add_argument('target', type=Path, metavar='DST', help='file to write')
-    parser.add_argument('--config', type=Path, help='check against the model of this config')
+    parser.add_argument(
+        '--config', metavar='CONFIG', help='path or name: check against the model of this config'
+    )
     parser.add_argument(
         '--cfg-options', nargs='+', action=Settings, help='key=value changes to the config'
     )
@@ -56,6 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--allow-missing',
         nargs='+',
+        type=pattern,
         default=[],
         metavar='REGEX',
         help='keys of the model that the checkpoint need not have',
@@ -66,23 +80,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_config(path: Path, options: dict | None) -> Config:
-    """The config with changes.
-
-    Raises:
-        CheckpointError: if it cannot be read.
-    """
-    try:
-        config = Config.fromfile(path)
-        config.merge_from_dict(options or {})
-    except (OSError, SyntaxError, KeyError, TypeError, ImportError) as error:
-        raise CheckpointError(f'{path}: cannot be read as a config ({error})') from error
-    if 'model' not in config:
-        raise CheckpointError(f'{path}: has no model')
-    return config
-
-
-def build_model(path: Path, config: Config) -> nn.Module:
+def build_model(config: Config) -> nn.Module:
     """The config's model, without weights.
 
     Raises:
@@ -92,12 +90,13 @@ def build_model(path: Path, config: Config) -> nn.Module:
     try:
         return MODELS.build(config.model)
     except Exception as error:
-        raise CheckpointError(f'{path}: its model cannot be built ({error})') from error
+        name = Path(config.filename).name
+        raise CheckpointError(f'{name}: its model cannot be built ({error})') from error
 
 
 def dataset_meta(config: Config) -> dict:
     """Classes and palette of the config's data set, for ``init_model``; empty if unknown."""
-    dataset = config.get('test_dataloader', {}).get('dataset', {})
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     if 'type' not in dataset:
         return {}
     kind = DATASETS.get(dataset['type'])
@@ -113,27 +112,28 @@ def convert(args: argparse.Namespace) -> int:
         The number of weights written.
 
     Raises:
-        CheckpointError: if anything is not as it should be.
+        OSError, ValueError: if anything is not as it should be.
     """
-    weights = convert_state_dict(args.family, read_state_dict(args.source), args.options)
-    meta = dict(family=args.family)
+    config = None
     if args.config is not None:
         config = load_config(args.config, args.cfg_options)
-        check_weights(weights, build_model(args.config, config), args.allow_missing)
+    weights = convert_state_dict(args.family, read_state_dict(args.source), args.options)
+    meta = dict(family=args.family)
+    if config is not None:
+        check_weights(weights, build_model(config), args.allow_missing)
         meta |= dataset_meta(config)
     write_checkpoint(weights, args.target, meta)
     return len(weights)
 
 
+def run(args: argparse.Namespace) -> None:
+    count = convert(args)
+    print(f'{args.target}: {count} weights')
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    try:
-        count = convert(args)
-    except CheckpointError as error:
-        print(f'convert_checkpoint: error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
-    print(f'{args.target}: {count} weights')
-    return 0
+    return run_command('convert_checkpoint', lambda: run(args))
 
 
 if __name__ == '__main__':

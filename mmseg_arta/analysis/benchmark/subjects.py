@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -162,12 +163,18 @@ def parse_thresholds(text: str) -> dict[int, float]:
     """'0.6,0.8' or '2:0.6,8:0.9' to thresholds by group side in patches, 2 first.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: for anything else, as more of them than sides, or two of one side.
     """
-    found = {}
-    for size, item in zip(_GROUP_SIZES, text.split(','), strict=False):
+    found: dict[int, float] = {}
+    for number, item in enumerate(text.split(',')):
         name, _, value = item.rpartition(':')
-        found[int(name) if name else size] = float(value)
+        if not name and number >= len(_GROUP_SIZES):
+            sides = ', '.join(map(str, _GROUP_SIZES))
+            raise ValueError(f'thresholds are of groups of {sides} patches, found {text!r}')
+        size, threshold = int(name) if name else _GROUP_SIZES[number], float(value)
+        if size in found or math.isnan(threshold):
+            raise ValueError(f'thresholds are numbers, one per group side, found {text!r}')
+        found[size] = threshold
     return found
 
 

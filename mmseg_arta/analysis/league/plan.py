@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..benchmark.subjects import read_models
+from ..benchmark.subjects import check_codebase, read_models
 from ..flops.load import load_config
 from ..sweep.plan import Subject
 
@@ -108,11 +108,16 @@ def read_entries(
     for model in read_models(words):
         # One after the other: a file replaces what dotted names then change.
         config = load_config(model.config, shared)
-        config.merge_from_dict({**copy.deepcopy(dict(options or {})), **model.options})
+        try:
+            config.merge_from_dict({**copy.deepcopy(dict(options or {})), **model.options})
+            check_codebase(model.config, config)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f'config {model.config!r} with the settings of all configs (--common, '
+                f'--cfg-options): {error}'
+            ) from error
         name = Path(str(config.filename)).stem
-        for part in (*LOADERS[:2], 'train_cfg', 'optim_wrapper'):
-            if not config.get(part):
-                raise ValueError(f'config {model.config!r} has no {part}: it cannot be trained')
+        _check_parts(model.config, config)
         if data is not None:
             for dataset in _datasets(config):
                 dataset['data_root'] = data
@@ -122,6 +127,19 @@ def read_entries(
         entries.append(entry)
     _check_together(entries)
     return entries
+
+
+def _check_parts(name: str, config: Config) -> None:
+    """What training and testing need of a config."""
+    for part in (*LOADERS[:2], 'train_cfg', 'optim_wrapper'):
+        value = config.get(part)
+        if not value:
+            raise ValueError(f'config {name!r} has no {part}: it cannot be trained')
+        if not isinstance(value, Mapping):
+            raise ValueError(f'config {name!r}: {part} must be a dict, found {value!r}')
+        if part in LOADERS and not isinstance(value.get('dataset'), Mapping):
+            found = value.get('dataset')
+            raise ValueError(f'config {name!r}: {part}.dataset must be a dict, found {found!r}')
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:

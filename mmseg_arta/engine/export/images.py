@@ -96,6 +96,11 @@ class ImageToScores(nn.Module):
             padding_size=[0, right, 0, below],
         )
         scores = self.segmentor.whole_inference(padded, [meta] * image.shape[0])
+        if not isinstance(scores, Tensor) or scores.ndim != 4:
+            raise ExportError(
+                f'{type(self.segmentor).__name__} does not predict class scores of pixels but '
+                f'{type(scores).__name__}; export a segmentor such as EncoderDecoder'
+            )
         scores = scores[:, :, :height, :width].float()
         return scores.sigmoid() if scores.shape[1] == 1 else scores
 

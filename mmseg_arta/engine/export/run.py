@@ -128,6 +128,8 @@ def to_program(module: ImageToScores, image: Tensor) -> ExportedProgram:
     try:
         with plain_ops(), torch.no_grad():
             program = torch.export.export(module, (image,), strict=False)
+    except ExportError:
+        raise
     except Exception as error:
         raise ExportError(f'torch.export cannot trace this model: {_in_short(error)}') from error
     finally:
