@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/dtop_vit-b16.py',
     '../_base_/datasets/ade20k-ratio_512x512.py',
-    '../_base_/schedules/segvit_160k.py',
+    '../_base_/schedules/dtop_160k.py',
     '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)

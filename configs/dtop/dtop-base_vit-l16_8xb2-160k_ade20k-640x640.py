@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/dtop_vit-l16.py',
     '../_base_/datasets/ade20k-ratio_640x640.py',
-    '../_base_/schedules/segvit_160k.py',
+    '../_base_/schedules/dtop_160k.py',
     '../_base_/score_runtime.py',
 ]
 crop_size = (640, 640)
@@ -15,6 +15,6 @@ model = dict(
         halting=dict(head=halting_head, policy=dict(threshold=1.0)),
     ),
     decode_head=halting_head,
-    test_cfg=dict(crop_size=crop_size, stride=(608, 608)),
+    test_cfg=dict(crop_size=crop_size, stride=(320, 320)),
 )
 train_dataloader = dict(batch_size=2)

@@ -16,4 +16,4 @@ model = dict(
     decode_head=halting_head,
 )
 train_dataloader = dict(batch_size=2)
-load_from = 'work_dirs/dtop-base_vit-l16_8xb2-80k_coco-stuff10k-512x512/iter_80000.pth'
+load_from = 'work_dirs/dtop-base_vit-l16_8xb2-160k_coco-stuff10k-512x512/iter_160000.pth'

@@ -15,7 +15,7 @@ model = dict(
         halting=dict(head=halting_head, policy=dict(threshold=0.95)),
     ),
     decode_head=halting_head,
-    test_cfg=dict(crop_size=crop_size, stride=(608, 608)),
+    test_cfg=dict(crop_size=crop_size, stride=(320, 320)),
 )
 train_dataloader = dict(batch_size=2)
 load_from = 'work_dirs/dtop-base_vit-l16_8xb2-160k_ade20k-640x640/iter_160000.pth'

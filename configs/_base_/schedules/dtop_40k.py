@@ -1,5 +1,5 @@
-# DToP's fine-tuning recipe: SegViT's, from a model that was trained without halting.
-_base_ = ['./segvit_160k.py']
+# DToP's fine-tuning recipe, from a model that was trained without halting.
+_base_ = ['./dtop_160k.py']
 param_scheduler = _base_.param_scheduler
 param_scheduler[-1].update(end=40000)
 train_cfg = dict(max_iters=40000, val_interval=4000)

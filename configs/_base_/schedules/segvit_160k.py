@@ -15,7 +15,7 @@ optim_wrapper = dict(
 # learning policy
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0.0, power=0.9, by_epoch=False, begin=1500, end=160000),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=1500, end=160000),
 ]
 # lengths
 train_cfg = dict(max_iters=160000, val_interval=16000)

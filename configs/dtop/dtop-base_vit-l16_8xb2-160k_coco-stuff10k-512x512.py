@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/dtop_vit-l16.py',
     '../_base_/datasets/coco-stuff10k-ratio_512x512.py',
-    '../_base_/schedules/segvit_80k.py',
+    '../_base_/schedules/dtop_160k.py',
     '../_base_/score_runtime.py',
 ]
 crop_size = (512, 512)
