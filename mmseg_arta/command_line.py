@@ -41,7 +41,8 @@ def run_command(name: str, command: Callable[[], int | None]) -> int:
         command: gives the exit status, None for 0.
 
     Returns:
-        the exit status: 2 after an ``OSError`` or a ``ValueError``, 130 after Ctrl-C.
+        the exit status: 2 after an ``OSError``, a ``ValueError`` or a ``MemoryError``, 130 after
+        Ctrl-C.
     """
     try:
         status = command()
@@ -52,6 +53,10 @@ def run_command(name: str, command: Callable[[], int | None]) -> int:
         return 0
     except (OSError, ValueError) as error:
         print(f'{name}: error: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+    except MemoryError as error:
+        reason = f': {error}' if str(error) else ''
+        print(f'{name}: error: the memory does not suffice{reason}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -149,6 +149,7 @@ def test_windows_count_where_they_are_used() -> None:
         (lambda: 1, 1, ''),
         (lambda: int('a\nb'), 2, "tool: error: invalid literal for int() with base 10: 'a\\nb'\n"),
         (lambda: Path('no/such\nfile').stat(), 2, 'tool: error: [Errno 2] No such file'),
+        (lambda: bytearray(1 << 60), 2, 'tool: error: the memory does not suffice'),
         (interrupt, 130, ''),
     ],
 )
