@@ -225,7 +225,10 @@ def shown_scores(
         canvas: ``(height, width)`` in pixels after padding.
         image_size: the same before; None for no padding.
     """
-    if image_size is None or tuple(image_size) == tuple(canvas):
+    if image_size is None:
+        return scores
+    # A compiled graph serves all sizes: it must not ask whether there is any padding.
+    if not torch.compiler.is_dynamo_compiling() and tuple(image_size) == tuple(canvas):
         return scores
     height, width = (-(-side // FINEST_PATCH) for side in image_size)
     beyond = (xy[:, 0] >= width) | (xy[:, 1] >= height)
