@@ -38,6 +38,7 @@ from .low_resolution import (
     init_low_resolution_layers,
     pool_convs,
 )
+from .map_cells import share_extent
 from .packed_vit_block import PackedViTBlock
 from .patch_embed import ConvPatchEmbed, KernelPatchEmbed
 from .point_conv import PointConv
@@ -51,7 +52,6 @@ from .positions import (
     fit_positions,
     remember_grid,
     resize_positions,
-    share_extent,
     sine_position,
 )
 from .swin_block import SwinBlock, WindowAttention
