@@ -216,7 +216,7 @@ def test_an_average_has_the_shape_that_all_images_have(other, shape):
     assert SampleStatistics(counts, ('a', 'b')).to_dict()['shape'] == shape
 
 
-def test_bad_arguments_are_named(nano):
+def test_bad_arguments_are_named(nano, monkeypatch):
     with pytest.raises(ValueError, match='allocation must be one of full, caps, model or a share'):
         count_operations(nano, (64, 64), 'all')
     with pytest.raises(ValueError, match="mode must be one of whole, slide, config, found 'wind"):
@@ -225,6 +225,9 @@ def test_bad_arguments_are_named(nano):
         count_operations(nano, (64, 0))
     with pytest.raises(ValueError, match='needs a model that allocates tokens by a policy'):
         count_operations(torch.nn.Conv2d(3, 4, 1), (8, 8), 'full')
+    with pytest.raises(ValueError, match=r'test_cfg\.stride must be 2 integers from 1'):
+        monkeypatch.setattr(nano, 'test_cfg', dict(crop_size=(256, 256), stride=(0, 128)))
+        count_operations(nano, (64, 64), mode='slide')
     with pytest.raises(ValueError, match="mode 'slide' needs a segmentor"):
         count_operations(torch.nn.Conv2d(3, 4, 1), (8, 8), mode='slide')
 

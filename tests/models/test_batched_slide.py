@@ -69,3 +69,17 @@ def test_bad_option_is_named():
             mode='slide', crop_size=(8, 8), stride=(8, 8), windows_per_forward=0
         )
         model.slide_inference(torch.zeros(1, 3, 64, 64), [{}])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(stride=(0, 8)), r'test_cfg\.stride must be 2 integers from 1 to .*found \(0, 8\)'),
+        (dict(crop_size=8), r'test_cfg\.crop_size must be 2 integers from 1 to .*found 8'),
+    ],
+)
+def test_windows_that_cannot_be_are_told_when_the_model_is_built(options, message):
+    test_cfg = dict(mode='slide', crop_size=(8, 8), stride=(8, 8)) | options
+    head = dict(type='FCNHead', in_channels=512, in_index=3, channels=8, num_classes=2)
+    with pytest.raises(ValueError, match=message):
+        BatchedSlideEncoderDecoder(dict(type='ResNet', depth=18), head, test_cfg=test_cfg)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...models.allocation import AllocationPolicy
 from ...models.allocation.policies import Candidates
+from ...models.segmentors.windows import check_window_options
 from .components import ComponentMap, Part
 from .counter import OperatorCounter
 from .published import ModuleWatch, table_rows
@@ -149,7 +150,7 @@ def inference_mode(model: nn.Module, mode: str) -> Generator[str]:
     """Sets ``test_cfg.mode`` to one of :data:`MODES`; yields what it is then.
 
     Raises:
-        ValueError: for another mode, or one that the model has no settings for.
+        ValueError: for another mode, or one that the model has no settings for or wrong ones.
     """
     if mode not in MODES:
         raise ValueError(f'mode must be one of {", ".join(MODES)}, found {mode!r}')
@@ -163,6 +164,8 @@ def inference_mode(model: nn.Module, mode: str) -> Generator[str]:
     missing = [key for key in ('crop_size', 'stride') if key not in before]
     if mode == 'slide' and missing:
         raise ValueError(f"mode 'slide' needs test_cfg with crop_size and stride, found {before}")
+    if mode == 'slide':
+        check_window_options(before)
     try:
         model.test_cfg = type(before)({**before, 'mode': mode})
         yield mode

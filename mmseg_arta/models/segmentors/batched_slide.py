@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from ...option_checks import check_whole
-from .windows import slide_corners
+from .windows import check_window_options, slide_corners
 
 
 @MODELS.register_module()
@@ -40,6 +40,8 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
         if self.test_cfg is not None:
             self._windows_per_forward()
             self._accumulate_on(torch.device('cpu'))
+            if self.test_cfg.get('mode') == 'slide':
+                check_window_options(self.test_cfg)
 
     def slide_inference(
         self, inputs: Tensor, batch_img_metas: Sequence[Mapping[str, Any]]

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ...option_checks import check_wholes
+
+
+def check_window_options(test_cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError unless ``crop_size`` and ``stride`` of slide inference are two pixels each.
+
+    A stride of 0 would divide by zero after the model is built and its images are read.
+    """
+    for name in ('crop_size', 'stride'):
+        check_wholes('test_cfg', counts=2, **{name: test_cfg.get(name)})
+
 
 def slide_corners(
     size: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
