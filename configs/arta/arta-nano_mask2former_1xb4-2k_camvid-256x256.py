@@ -9,7 +9,7 @@ model = dict(
         num_classes=11,
         dim=128,
         num_queries=40,
-        # Offsets in each level's own patches: 2000 iterations are too few to learn such in 4 px.
+        # Offsets count each level's own patches, as in Deformable DETR.
         pixel_decoder=dict(
             type='point', num_layers=3, num_heads=4, hidden=256, offset_units=(8, 4, 2)
         ),
