@@ -20,6 +20,8 @@ model = dict(
         ),
         allocation=dict(thresholds=(0.01, 0.02, 0.04)),
         drop_path_rate=0.0,
+        # Whole images of 360 px end within a 32 px token; no training crop does.
+        padding_mode='replicate',
         init_cfg=None,
     ),
     neck=dict(in_channels=(160, 128, 96, 64)),

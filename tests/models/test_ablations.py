@@ -27,6 +27,7 @@ STAGE1 = NANO | dict(refinement_depths=(1,))
 OPTIONS = [
     *(dict(coarse_block=kind) for kind in ('vit', 'cluster', 'convnextv2', 'swin')),
     dict(coarse_position='none'),
+    dict(padding_mode='replicate'),
     dict(mixed_block='msdeform'),
     dict(mixed_block='vit'),
     dict(arch=STAGE1),
@@ -86,6 +87,25 @@ def test_places_in_the_image_tell_only_if_asked(position):
     inner = model.embed(image).feats.view(4, 5, -1)[1:, 1:].flatten(0, 1)
     same = torch.allclose(inner, inner[:1], atol=1e-5)
     assert same == (position == 'none')
+
+
+@pytest.mark.parametrize('padding_mode', ['zeros', 'replicate'])
+@pytest.mark.parametrize('size', [(50, 70), (1, 3), (64, 33)])
+@torch.no_grad()
+def test_what_lies_beyond_an_image(size, padding_mode):
+    model = build(padding_mode=padding_mode).eval()
+    model.policy = Chequered((0.0,) * 3)
+    seen = []
+    model.patch_embed.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image = torch.randn(1, 3, *size)
+    tokens = model(image)
+    canvas = seen[0]
+    rows, columns = (torch.arange(side) for side in canvas.shape[2:])
+    expected = image[:, :, rows.clamp(max=size[0] - 1)][..., columns.clamp(max=size[1] - 1)]
+    if padding_mode == 'zeros':
+        expected = expected * ((rows < size[0])[:, None] & (columns < size[1]))
+    assert torch.equal(canvas, expected)
+    assert tokens.image_size == size and tokens.canvas == tuple(canvas.shape[2:])
 
 
 def test_stage_1_hands_out_the_finest_tokens_of_every_round():
@@ -177,6 +197,7 @@ def test_response_norm_beside_channels_without_response():
     [
         (dict(coarse_block='msdeform'), "coarse_block must be .*found 'msdeform'"),
         (dict(coarse_position='max'), "coarse_position must be .*found 'max'"),
+        (dict(padding_mode='reflect'), "padding_mode must be .*found 'reflect'"),
         (dict(mixed_block='swin'), "mixed_block must be .*found 'swin'"),
         (
             dict(arch=NANO | dict(refinement_depths=(1, 1))),

@@ -43,6 +43,7 @@ from .encoder_rounds import COARSE_ROUNDS, MIXED_ROUNDS, BlockShape, EncoderRoun
 from .pretrained import is_pretrained, load_pretrained
 
 _PATCH_EMBEDS = {'conv': ConvPatchEmbed, 'kernel': KernelPatchEmbed}
+_PADDING_MODES = {'zeros': 'constant', 'replicate': 'replicate'}
 _COARSEST_PATCH = 32
 _ROUNDS = 3
 # ImageNet weights have no score predictors, and published ones another image MLP, which the
@@ -86,6 +87,10 @@ class MixedResolutionEncoder(BaseModule):
         coarse_position: how the 32 px tokens start: with 'sine' positions relative to the image, as
             in the papers, so that places shift where images are larger than training crops; or with
             'none': padding in the convolutions then tells where the borders are.
+        padding_mode: what fills the canvas right of and below an image whose sides are no multiples
+            of 32: 'zeros', the mean colour, as in the published code; or 'replicate', its last
+            column and row, so that tokens across the border look like others to a model that saw
+            few of them in training. What a preprocessor pads before that stays as it is.
         tie_order: what decides between tokens with equal sort keys in clustering: 'raster',
             their place, or 'published', the order and the float32 sort key of the published
             code. The latter is for parity with that code and its weights only: it is
@@ -123,6 +128,7 @@ class MixedResolutionEncoder(BaseModule):
         coarse_block: str = 'vit',
         mixed_block: str = 'cluster',
         coarse_position: str = 'sine',
+        padding_mode: str = 'zeros',
         tie_order: str = 'raster',
         scored: bool = True,
         drop_path_rate: float = 0.3,
@@ -139,6 +145,7 @@ class MixedResolutionEncoder(BaseModule):
         check_choice(self, COARSE_ROUNDS, coarse_block=coarse_block)
         check_choice(self, MIXED_ROUNDS, mixed_block=mixed_block)
         check_choice(self, ('sine', 'none'), coarse_position=coarse_position)
+        check_choice(self, _PADDING_MODES, padding_mode=padding_mode)
         check_choice(self, CLUSTERINGS, tie_order=tie_order)
         check_flag(self, straight_through=straight_through, scored=scored, with_cp=with_cp)
         check_flag(self, use_image=use_image, use_parent=use_parent)
@@ -156,6 +163,7 @@ class MixedResolutionEncoder(BaseModule):
                 f'or FullAllocation, found {self.policy}'
             )
         self.coarse_position, self.tie_order = coarse_position, tie_order
+        self.padding_mode = padding_mode
         if tie_order == 'published':
             self._check_published_order(mixed_block)
         dims = self.arch.dims
@@ -227,8 +235,8 @@ class MixedResolutionEncoder(BaseModule):
         """Encode a batch of images.
 
         Args:
-            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded with zeros right
-                and below to multiples of 32.
+            image: ``(B, in_channels, H, W)`` normalised pixels of any size; padded right and
+                below to multiples of 32, see ``padding_mode``.
             boundary_scores: ground truth for :class:`OracleAllocation`: one map
                 ``(B, rows, columns)`` per allocation round, the shares of class-boundary
                 pixels in the patches of 32, 16 and 8 px.
@@ -257,7 +265,8 @@ class MixedResolutionEncoder(BaseModule):
                 f'{type(self).__name__}.max_tokens must be at least {rows * columns}, the coarse '
                 f'tokens of an image of {image_size} (height, width), found {self.max_tokens}'
             )
-        image = F.pad(image, (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0]))
+        missing = (0, canvas[1] - image_size[1], 0, canvas[0] - image_size[0])
+        image = F.pad(image, missing, _PADDING_MODES[self.padding_mode])
         layout = EncoderLayout.of(self.clustering(canvas), canvas)
 
         state = self._allocate(image, image_size, layout, boundary_scores)
