@@ -13,8 +13,8 @@ def check_window_options(test_cfg: Mapping[str, Any]) -> None:
 
     A stride of 0 would divide by zero after the model is built and its images are read.
     """
-    for name in ('crop_size', 'stride'):
-        check_wholes('test_cfg', counts=2, **{name: test_cfg.get(name)})
+    check_wholes('test_cfg', counts=2, crop_size=test_cfg.get('crop_size'))
+    check_wholes('test_cfg', counts=2, stride=test_cfg.get('stride'))
 
 
 def slide_corners(
