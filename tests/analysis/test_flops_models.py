@@ -225,8 +225,8 @@ def test_bad_arguments_are_named(nano, monkeypatch):
         count_operations(nano, (64, 0))
     with pytest.raises(ValueError, match='needs a model that allocates tokens by a policy'):
         count_operations(torch.nn.Conv2d(3, 4, 1), (8, 8), 'full')
+    monkeypatch.setattr(nano, 'test_cfg', dict(crop_size=(256, 256), stride=(0, 128)))
     with pytest.raises(ValueError, match=r'test_cfg\.stride must be 2 integers from 1'):
-        monkeypatch.setattr(nano, 'test_cfg', dict(crop_size=(256, 256), stride=(0, 128)))
         count_operations(nano, (64, 64), mode='slide')
     with pytest.raises(ValueError, match="mode 'slide' needs a segmentor"):
         count_operations(torch.nn.Conv2d(3, 4, 1), (8, 8), mode='slide')

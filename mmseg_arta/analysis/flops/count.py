@@ -161,10 +161,11 @@ def inference_mode(model: nn.Module, mode: str) -> Generator[str]:
         yield mode
         return
     mode = before.get('mode', 'whole') if mode == 'config' else mode
-    missing = [key for key in ('crop_size', 'stride') if key not in before]
-    if mode == 'slide' and missing:
-        raise ValueError(f"mode 'slide' needs test_cfg with crop_size and stride, found {before}")
     if mode == 'slide':
+        if any(key not in before for key in ('crop_size', 'stride')):
+            raise ValueError(
+                f"mode 'slide' needs test_cfg with crop_size and stride, found {before}"
+            )
         check_window_options(before)
     try:
         model.test_cfg = type(before)({**before, 'mode': mode})

@@ -9,9 +9,12 @@ from ...option_checks import check_wholes
 
 
 def check_window_options(test_cfg: Mapping[str, Any]) -> None:
-    """Raise ValueError unless ``crop_size`` and ``stride`` of slide inference are two pixels each.
+    """Raise ValueError unless windows are of ``(height, width)`` pixels, and their stride as well.
 
     A stride of 0 would divide by zero after the model is built and its images are read.
+
+    Args:
+        test_cfg: of a segmentor with slide inference: its ``crop_size`` and ``stride``.
     """
     check_wholes('test_cfg', counts=2, crop_size=test_cfg.get('crop_size'))
     check_wholes('test_cfg', counts=2, stride=test_cfg.get('stride'))
