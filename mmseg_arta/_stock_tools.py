@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import runpy
@@ -103,3 +104,16 @@ def run_stock_tool(name: str) -> None:
         sys.exit(str(error))
     sys.argv += join_processes_on_cpu(sys.argv[1:])
     runpy.run_path(str(script), run_name='__main__')
+    leave_processes()
+
+
+def leave_processes() -> None:
+    """End the group of processes, and the threads that serve it, if there is one.
+
+    A thread of gloo that still holds a tensor when the interpreter shuts down aborts the process
+    (SIGABRT) after all its work is done.
+    """
+    if torch.distributed.is_initialized():
+        # Models and optimisers, which hold the group, lie in cycles.
+        gc.collect()
+        torch.distributed.destroy_process_group()

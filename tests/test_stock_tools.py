@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from mmseg_arta import _stock_tools
 from mmseg_arta._stock_tools import join_processes_on_cpu, run_stock_tool, stock_tool
+from tests.processes import python_environment
 
 
 @pytest.mark.parametrize('name', ['train.py', 'test.py'])
@@ -91,3 +94,48 @@ def test_a_wrapper_of_ones_own_stays(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     own = ['--launcher', 'pytorch', '--cfg-options', 'model_wrapper_cfg.type=Mine']
     assert join_processes_on_cpu(own) == []
+
+
+# A tool that ends with a model, its wrapper and an optimiser in a cycle.
+TOOL = """
+import torch
+from torch import nn
+
+
+class Runner:
+    def __init__(self):
+        self.model = nn.parallel.DistributedDataParallel(nn.Linear(3, 3))
+        self.optimizer = torch.optim.AdamW(self.model.parameters())
+        self.itself = self
+        self.model(torch.ones(2, 3)).sum().backward()
+
+
+Runner()
+"""
+LEAVES = """
+import sys
+from pathlib import Path
+from mmseg_arta import _stock_tools
+tool = Path(sys.argv[1])
+_stock_tools.stock_tool = lambda name: tool
+sys.argv = ['train.py', '--launcher', 'pytorch']
+_stock_tools.run_stock_tool('train.py')
+tasks = Path('/proc/self/task').glob('*/comm')
+print([one for one in (task.read_text().strip() for task in tasks) if 'gloo' in one])
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').is_dir(), reason='threads are named by Linux')
+def test_no_thread_of_the_group_is_left(tmp_path):
+    tool = tmp_path / 'train.py'
+    tool.write_text(TOOL)
+    meeting = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
+    done = subprocess.run(
+        [sys.executable, '-c', LEAVES, str(tool)],
+        env=python_environment() | meeting | dict(CUDA_VISIBLE_DEVICES='-1'),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.splitlines()[-1] == '[]'

@@ -14,4 +14,4 @@ model = dict(
 )
 val_evaluator = dict(patch_size=8)
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(save_best='mF1'))
+default_hooks = dict(checkpoint=dict(save_best='mF1', rule='greater'))

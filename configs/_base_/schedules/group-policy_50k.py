@@ -9,4 +9,4 @@ optim_wrapper = dict(
 param_scheduler = [dict(type='ConstantLR', factor=1.0, by_epoch=False, begin=0, end=50000)]
 # lengths
 train_cfg = dict(max_iters=50000, val_interval=5000)
-default_hooks = dict(checkpoint=dict(interval=5000, save_best='mF1'))
+default_hooks = dict(checkpoint=dict(interval=5000, save_best='mF1', rule='greater'))
