@@ -108,7 +108,7 @@ def test_config_builds(name):
         assert DATASETS.get(dataset.type) is not None
         for step in dataset.pipeline:
             TRANSFORMS.build(step)
-    hooks = [HOOKS.build(one) for one in (*config.default_hooks.values(), *config.custom_hooks)]
+    hooks = [HOOKS.build(one) for one in (config.default_hooks.checkpoint, *config.custom_hooks)]
     names = {type(hook).__name__ for hook in hooks}
     assert 'IterationSeedHook' in names
     scheduled = getattr(getattr(model.backbone, 'policy', None), 'scheduled', False)
