@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
+from mmseg.structures import SegDataSample
 
 from mmseg_arta.models import BatchedSlideEncoderDecoder
 from tests.builders import dense_segmentor, sparse_segmentor
@@ -83,3 +84,49 @@ def test_windows_that_cannot_be_are_told_when_the_model_is_built(options, messag
     head = dict(type='FCNHead', in_channels=512, in_index=3, channels=8, num_classes=2)
     with pytest.raises(ValueError, match=message):
         BatchedSlideEncoderDecoder(dict(type='ResNet', depth=18), head, test_cfg=test_cfg)
+
+
+SAME, PADDED = dict(ori_shape=(32, 48)), dict(ori_shape=(29, 41), padding_size=[4, 3, 1, 2])
+
+
+@pytest.mark.parametrize(
+    'metas, copies',
+    [
+        ([SAME, SAME], 0),
+        ([PADDED, dict(PADDED, padding_size=[9, 9, 9, 9], img_padding_size=[0, 7, 0, 3])], 0),
+        # As some pipelines have it, with channels.
+        ([dict(ori_shape=(32, 48, 3)), SAME], 0),
+        ([dict(SAME, flip=True, flip_direction='horizontal'), SAME], 1),
+        ([dict(SAME, flip=True, flip_direction='vertical'), dict(SAME, flip=False)], 1),
+        ([dict(ori_shape=(64, 100)), dict(PADDED, ori_shape=(10, 10))], 2),
+        (None, 0),
+    ],
+    ids=['same', 'padded', 'channels', 'flipped', 'upside-down', 'resized', 'no-samples'],
+)
+@pytest.mark.parametrize('classes', [5, 1])
+def test_results_are_those_of_the_stock_segmentor(metas, copies, classes):
+    model = dense_segmentor(dict(type='grid'))
+    model.decode_head.threshold = 0.5
+    scores = torch.randn(2, classes, 32, 48)
+
+    def samples():
+        return metas and [SegDataSample(metainfo=meta) for meta in metas]
+
+    if metas and len(metas[0]['ori_shape']) == 3:
+        with pytest.raises(ValueError):
+            EncoderDecoder.postprocess_result(model, scores, samples())
+        expected = EncoderDecoder.postprocess_result(model, scores)
+    else:
+        expected = EncoderDecoder.postprocess_result(model, scores, samples())
+    model.__class__ = BatchedSlideEncoderDecoder
+    found = model.postprocess_result(scores, samples())
+    for one, stock in zip(found, expected, strict=True):
+        assert torch.equal(one.pred_sem_seg.data, stock.pred_sem_seg.data)
+        # Strides change the last bit of a sigmoid.
+        torch.testing.assert_close(
+            one.seg_logits.data, stock.seg_logits.data, atol=0, rtol=1e-6 if classes == 1 else 0
+        )
+    if classes > 1:
+        whole = scores.untyped_storage().data_ptr()
+        own = [one.seg_logits.data.untyped_storage().data_ptr() != whole for one in found]
+        assert sum(own) == copies
