@@ -347,6 +347,9 @@ def test_commands(store):
     resumed = stages.command(one, 'train', store, Place('cuda'))
     assert resumed[-3:] == ['--resume', '--cfg-options', 'load_from=None']
     assert resumed[5] == '1' and checkpoint_of(work_dir) is not None
+    (work_dir / 'last_checkpoint').write_text('/before/it/was/moved/iter_2.pth')
+    stages.command(one, 'train', store, Place())
+    assert (work_dir / 'last_checkpoint').read_text() == str(work_dir / 'iter_2.pth')
     tested = stages.command(one, 'whole', store, Place())
     assert tested[1] == 'test' and tested[tested.index('--checkpoint') + 1].endswith('iter_2.pth')
     (work_dir / 'iter_2.pth').unlink()

@@ -81,8 +81,10 @@ def command(run: Run, stage: str, store: Store, place: Place) -> list[str]:
         config = _dump(train_config(run), folder / 'train.py')
         found = [mim_command(), 'train', 'mmsegmentation', str(config)]
         found += ['--gpus', place.gpus, '--work-dir', str(work_dir)]
-        if checkpoint_of(work_dir) is not None:
-            # MMEngine would resume from load_from, if there is one.
+        checkpoint = checkpoint_of(work_dir)
+        if checkpoint is not None:
+            # MMEngine resumes from the whole path in this file, or from load_from, if there is one.
+            write_text(work_dir / 'last_checkpoint', str(checkpoint))
             found += ['--resume', '--cfg-options', 'load_from=None']
         return found
     checkpoint = checkpoint_of(folder / 'train')
