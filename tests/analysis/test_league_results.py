@@ -230,6 +230,26 @@ def test_names_in_a_plot_hide_no_other(league, store, tmp_path, monkeypatch):
     assert not any(one.overlaps(other) for one in found for other in found if one is not other)
 
 
+@pytest.mark.parametrize('most, scale', [(7.9, 'linear'), (8.1, 'log')])
+def test_a_model_of_many_operations_does_not_press_others_together(
+    store, tmp_path, monkeypatch, most, scale
+):
+    found = []
+
+    def name(axes, points, renderer):
+        found.append((axes.get_xscale(), [text.get_text() for text in axes.get_xticklabels()]))
+
+    monkeypatch.setattr(plot, '_name', name)
+    runs = [Run(entry(f'model-{n}_head-{n}_x'), 0) for n in range(2)]
+    complete(store, runs[0], 40, 2)
+    complete(store, runs[1], 41, most)
+    plot.draw(collect(runs, store, {}), tmp_path / 'plot.png')
+    ((used, ticks),) = found
+    assert used == scale
+    if scale == 'log':
+        assert {'2', '3', '5'} <= set(ticks)
+
+
 def test_sheet_of_pictures(store, tmp_path):
     data = write_toy_dataset(str(tmp_path / 'camvid'), 'camvid', train=1, val=3, size=(48, 64))
     runs = [Run(entry('a_b_c', root=str(data)), 1), Run(entry('d_e_f', root=str(data)), 0)]

@@ -10,6 +10,8 @@ from ...files import replaced
 from .results import labels_of, summaries
 
 _MARKERS = 'os^DvPX*<>hp'
+# From this ratio of the most operations to the fewest on, the axis is logarithmic.
+_FAR = 4
 # Where a name may stand beside its point: offset in points and alignment.
 _PLACES = (
     # Deviations go straight up, down, left and right.
@@ -32,6 +34,7 @@ def draw(results: Mapping[str, Any], path: str | Path) -> bool:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     every = summaries(results)
     labels = labels_of(every)
@@ -52,6 +55,13 @@ def draw(results: Mapping[str, Any], path: str | Path) -> bool:
             capsize=2,
             elinewidth=1,
         )
+    operations = [one.means['gmacs_whole'] for one in found]
+    if 0 < _FAR * min(operations) < max(operations):
+        # One model of many operations would press all others together.
+        axes.set_xscale('log')
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.xaxis.set_major_formatter('{x:g}')
+        axes.xaxis.set_minor_formatter('')
     axes.set_xlabel('GMACs per image (less is better)')
     axes.set_ylabel('mIoU of whole images, % (more is better)')
     axes.margins(x=0.2, y=0.12)
