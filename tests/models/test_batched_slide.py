@@ -94,14 +94,12 @@ SAME, PADDED = dict(ori_shape=(32, 48)), dict(ori_shape=(29, 41), padding_size=[
     [
         ([SAME, SAME], 0),
         ([PADDED, dict(PADDED, padding_size=[9, 9, 9, 9], img_padding_size=[0, 7, 0, 3])], 0),
-        # As some pipelines have it, with channels.
-        ([dict(ori_shape=(32, 48, 3)), SAME], 0),
         ([dict(SAME, flip=True, flip_direction='horizontal'), SAME], 1),
         ([dict(SAME, flip=True, flip_direction='vertical'), dict(SAME, flip=False)], 1),
         ([dict(ori_shape=(64, 100)), dict(PADDED, ori_shape=(10, 10))], 2),
         (None, 0),
     ],
-    ids=['same', 'padded', 'channels', 'flipped', 'upside-down', 'resized', 'no-samples'],
+    ids=['same', 'padded', 'flipped', 'upside-down', 'resized', 'no-samples'],
 )
 @pytest.mark.parametrize('classes', [5, 1])
 def test_results_are_those_of_the_stock_segmentor(metas, copies, classes):
@@ -112,12 +110,7 @@ def test_results_are_those_of_the_stock_segmentor(metas, copies, classes):
     def samples():
         return metas and [SegDataSample(metainfo=meta) for meta in metas]
 
-    if metas and len(metas[0]['ori_shape']) == 3:
-        with pytest.raises(ValueError):
-            EncoderDecoder.postprocess_result(model, scores, samples())
-        expected = EncoderDecoder.postprocess_result(model, scores)
-    else:
-        expected = EncoderDecoder.postprocess_result(model, scores, samples())
+    expected = EncoderDecoder.postprocess_result(model, scores, samples())
     model.__class__ = BatchedSlideEncoderDecoder
     found = model.postprocess_result(scores, samples())
     for one, stock in zip(found, expected, strict=True):

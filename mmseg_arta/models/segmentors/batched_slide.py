@@ -103,7 +103,7 @@ class BatchedSlideEncoderDecoder(EncoderDecoder):
             left, right, top, bottom = padding
             height, width = scores.shape[2:]
             inner = scores[:, :, top : height - bottom, left : width - right]
-            if meta.get('flip') or inner.shape[2:] != tuple(meta['ori_shape'][:2]):
+            if meta.get('flip') or inner.shape[2:] != tuple(meta['ori_shape']):
                 super().postprocess_result(scores, [sample])
             else:
                 (found,) = super().postprocess_result(inner)
