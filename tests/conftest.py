@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ from tests.config_cache import keep_bundled_configs
 from tests.wheels import build_wheel, copy_sources, pip
 
 keep_bundled_configs()
+
+
+def pytest_collection_finish():
+    """Collecting garbage, as every data set does, shall not walk through all that was imported."""
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    """What was imported can be freed at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
