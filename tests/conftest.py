@@ -10,10 +10,12 @@ import torch
 from mmengine.registry import init_default_scope
 
 import mmseg_arta  # noqa: F401  registers everything
-from tests.config_cache import keep_bundled_configs
+from tests.caches import keep_bundled_configs, keep_environment, keep_formatted_text
 from tests.wheels import build_wheel, copy_sources, pip
 
 keep_bundled_configs()
+keep_formatted_text()
+keep_environment()
 
 
 def pytest_collection_finish():
