@@ -1,4 +1,4 @@
-"""What MMEngine does anew for every config and run, and tests do for the same ones: once is enough."""
+"""What MMEngine does anew for every config and run, and tests do for the same ones."""
 
 from __future__ import annotations
 

@@ -82,8 +82,19 @@ def _without_checkpoints(init_cfg: Any) -> Any:
     return init_cfg
 
 
-class _RatesOnHost(TorchFunctionMode):
-    """Stock backbones read the drop rates that they make by ``linspace`` while being built."""
+#: What fills a tensor, which no tensor without memory needs.
+_FILLING = frozenset(
+    {value for name, value in vars(nn.init).items() if name.endswith('_') and name[0] != '_'}
+    | {getattr(torch.Tensor, name) for name in ('fill_', 'normal_', 'uniform_', 'zero_')}
+)
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Leaves out initial values, most of the time that building a model takes.
+
+    Stock backbones read the drop rates that they make by ``linspace`` while being built: those
+    have values.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -91,6 +102,10 @@ class _RatesOnHost(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.linspace:
             kwargs['device'] = 'cpu'
+        if func in _FILLING:
+            tensor = args[0] if args else kwargs['tensor']
+            if tensor.device.type == 'meta':
+                return tensor
         return func(*args, **kwargs)
 
 
@@ -100,5 +115,5 @@ def build_on_meta(model_cfg: Mapping[str, Any]) -> nn.Module:
     Args:
         model_cfg: config of a model; not changed.
     """
-    with torch.device('meta'), _RatesOnHost():
+    with torch.device('meta'), _ShapesAlone():
         return MODELS.build(dict(model_cfg))

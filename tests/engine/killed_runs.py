@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,11 +23,19 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import runner as engine
 
 import mmseg_arta  # noqa: F401  registers everything
 from mmseg_arta.datasets.toy import write_toy_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
+# Other packages install one that is called `tests`.
+_TESTS = ModuleType('tests')
+_TESTS.__path__ = [str(ROOT / 'tests')]
+sys.modules['tests'] = _TESTS
+
+from tests.caches import keep_environment, keep_formatted_text  # noqa: E402
+
 CONFIG = ROOT / 'configs/arta/arta-nano_mask2former_1xb4-2k_camvid-256x256.py'
 LENGTH = 7
 _TOKENS = dict(channels=8, num_classes=11, num_layers=1, num_heads=2, self_attention=False)
@@ -203,6 +212,9 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)  # a process that has started threads must not be forked
+    keep_formatted_text()
+    keep_environment()
+    engine.collect_env()  # here, so that all runs have it
     print(json.dumps(compare(args.model, args.folder, args.kills, args.seed)))
 
 

@@ -11,6 +11,8 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from contextlib import suppress
 from types import TracebackType
@@ -26,11 +28,11 @@ _REASON = 300
 
 # What models and libraries print, on import already, goes to the log, not among the answers.
 _COMMAND = f"""
-import os
+import os, sys
 answers = os.fdopen(os.dup(1), 'wb')
 os.dup2(2, 1)
 from {__name__} import serve
-serve(answers)
+serve(answers, int(sys.argv[1]))
 """
 
 
@@ -52,7 +54,7 @@ class Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         places = os.pathsep.join(path for path in sys.path if path)
         self._process = subprocess.Popen(
-            [sys.executable, '-c', _COMMAND],
+            [sys.executable, '-c', _COMMAND, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -118,8 +120,10 @@ class Worker:
         return ModelFailed(f'its process ended with exit code {code}: {last[:_REASON]}')
 
 
-def serve(answers: IO[bytes]) -> None:
-    """Answer requests on the standard input until it is closed."""
+def serve(answers: IO[bytes], asking: int) -> None:
+    """Answer requests on the standard input until it is closed, or process ``asking`` is gone."""
+    if os.name == 'posix':  # elsewhere a parent's number says nothing of whether it runs
+        threading.Thread(target=_end_with, args=(asking,), daemon=True).start()
     warnings.simplefilter('ignore')
     # Here, as the process that asks needs neither.
     import mmseg_arta.models  # noqa: F401  registers the models
@@ -142,6 +146,16 @@ def serve(answers: IO[bytes]) -> None:
         except Exception as error:
             answer = _status(error, method), _reason(error)
         _send(answers, answer)
+
+
+def _end_with(asking: int) -> None:
+    """End this process, amid a step too, when the one that asks is gone.
+
+    Whoever is killed closes no worker, and a step on a CPU can take minutes.
+    """
+    while os.getppid() == asking:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _status(error: Exception, method: str) -> str:
