@@ -120,19 +120,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def announce(protocol: str, batch_size: int) -> Progress | None:
-    """A bar on the terminal."""
-    if not sys.stderr.isatty():
-        return None
-
-    title = f'\r{protocol}, batch {batch_size} '
+def announce(protocol: str, conditions: Conditions, steps: int, warmup: int) -> Progress:
+    """What begins, and a bar where there is a terminal."""
+    height, width = conditions.shape
+    says = f'{protocol}: {conditions.device}, {height}x{width} px'
+    if protocol != 'flops':
+        says += f', batch {conditions.batch_size}, {steps} steps after {warmup}'
+    terminal = sys.stderr.isatty()
 
     def show(done: int, total: int) -> None:
-        bar = '#' * (30 * done // total)
-        end = '\n' if done == total else ''
-        print(f'{title}[{bar:.<30}] {done}/{total}', end=end, file=sys.stderr, flush=True)
+        bar = f'[{"#" * (30 * done // max(total, 1)):.<30}] {done}/{total}'
+        if terminal:
+            end = '\n' if done == total else ''
+            print(f'\r{says} {bar}', end=end, file=sys.stderr, flush=True)
+        elif done == 0:
+            print(says, file=sys.stderr, flush=True)
 
-    print(f'{title}[{"builds and warms up":.^30}]', end='', file=sys.stderr, flush=True)
+    if terminal:
+        print(f'{says} [{"builds":.^30}]', end='', file=sys.stderr, flush=True)
     return show
 
 

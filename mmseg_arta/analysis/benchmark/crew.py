@@ -11,7 +11,7 @@ from .subjects import Conditions, Model
 from .timing import split_turns
 from .worker import ModelFailed, OutOfMemory, Worker
 
-#: Told of every step: how many are done, of how many.
+#: Told when the models are built, and of every step: how many are done, of how many.
 Progress = Callable[[int, int], None]
 
 

@@ -73,6 +73,8 @@ def inference(
     timings: dict[str, Timing] = {}
     peaks: dict[str, int] = {}
     with gather(models, conditions, pictures) as crew:
+        if progress is not None:
+            progress(0, steps)
         warm_up(crew, 'infer', warmup)
         crew.each('reset_peak')
         turns = take_turns(crew, 'infer', steps, progress)
@@ -113,6 +115,8 @@ def train(
     timings: dict[str, Timing] = {}
     found: dict[str, dict[str, Any]] = {}
     with gather(models, conditions, pictures) as crew:
+        if progress is not None:
+            progress(0, steps)
         warm_up(crew, 'train', warmup)
         turns = take_turns(crew, 'train', steps, progress)
         for label in crew.working():

@@ -36,8 +36,8 @@ DEFAULTS = {
     'flops': Defaults((512, 512), (1,), 0, 0),
 }
 
-#: Told what begins: protocol and batch size; returns what is told of its steps.
-Announce = Callable[[str, int], Progress | None]
+#: Given protocol, conditions, steps and those before; returns what is told of the steps.
+Announce = Callable[[str, Conditions, int, int], Progress]
 
 
 def run_protocol(
@@ -59,7 +59,7 @@ def run_protocol(
         batch_sizes: images per step; for 'flops' always 1.
         images: see :func:`~mmseg_arta.analysis.benchmark.pictures.store_pictures`.
         steps, warmup: by default those of :data:`DEFAULTS`.
-        announce: shows progress.
+        announce: says what begins, and shows progress.
 
     Raises:
         OSError, ValueError: if images, checkpoints or settings do not fit.
@@ -73,7 +73,7 @@ def run_protocol(
         pictures = _pictures(protocol, models, conditions, max(sizes), images, steps, Path(folder))
         for size in sizes:
             here = replace(conditions, batch_size=size)
-            progress = None if announce is None else announce(protocol, size)
+            progress = None if announce is None else announce(protocol, here, steps, warmup)
             if protocol == 'flops':
                 results.append(protocols.flops(models, here, pictures, progress))
             else:
