@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
 from mmseg_arta.datasets.toy import write_toy_dataset
 
@@ -121,18 +124,9 @@ def test_train_resume_and_test(camvid, tmp_path):
     assert 'mIoU' in augmented
 
 
-@pytest.mark.parametrize(
-    'config, layout',
-    [
-        ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k'),
-        ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k'),
-        ('arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024', 'cityscapes'),
-    ],
-)
-def test_tiny_with_stock_heads(config, layout, tmp_path):
-    data = tmp_path / 'data'
+def tiny(data: Path, layout: str, config: str) -> tuple[str, list[str]]:
+    """A config of ARTA-Tiny and what makes two iterations on toy data of it."""
     write_toy_dataset(str(data), layout, train=2, val=1, size=(64, 96), seed=0)
-    path = str(ROOT / f'configs/arta/{config}.py')
     small = {
         'train_cfg.max_iters': 2,
         'train_cfg.val_interval': 2,
@@ -144,32 +138,41 @@ def test_tiny_with_stock_heads(config, layout, tmp_path):
     }
     if layout == 'cityscapes':
         small |= {'model.test_cfg.crop_size': '(64,64)', 'model.test_cfg.stride': '(32,32)'}
-    output = mim(
-        'train',
-        'mmsegmentation',
-        path,
-        '--gpus',
-        '0',
-        '--work-dir',
-        str(tmp_path / 'run'),
-        # Only training looks for the file that the model starts from.
-        *overrides(data, **small, **{'model.backbone.init_cfg': None}),
-        cwd=tmp_path,
-    )
+    return str(ROOT / f'configs/arta/{config}.py'), overrides(data, **small)
+
+
+def test_windows_with_a_stock_head(tmp_path):
+    config = 'arta-tiny_segformer_4xb4-90k_cityscapes-1024x1024'
+    path, small = tiny(tmp_path / 'data', 'cityscapes', config)
+    # Only training looks for the file that the model starts from.
+    run = ['--gpus', '0', '--work-dir', str(tmp_path / 'run')]
+    scratch = [*small, 'model.backbone.init_cfg=None']
+    output = mim('train', 'mmsegmentation', path, *run, *scratch, cwd=tmp_path)
     assert iterations(output) == [1, 2] and 'mIoU' in output
-    if layout != 'cityscapes':
-        return  # tested after training just now; another process is for windows
-    output = mim(
-        'test',
-        'mmsegmentation',
-        path,
-        '--checkpoint',
-        str(tmp_path / 'run/iter_2.pth'),
-        '--gpus',
-        '0',
-        '--work-dir',
-        str(tmp_path / 'test'),
-        *overrides(data, **small),
-        cwd=tmp_path,
-    )
+    test = ['--gpus', '0', '--work-dir', str(tmp_path / 'test')]
+    test += ['--checkpoint', str(tmp_path / 'run/iter_2.pth')]
+    output = mim('test', 'mmsegmentation', path, *test, *small, cwd=tmp_path)
     assert 'mIoU' in output and 'boundary_covered' in output
+
+
+@pytest.mark.parametrize(
+    'config, layout',
+    [
+        ('arta-tiny_segformer_4xb8-80k_ade20k-512x512', 'ade20k'),
+        ('arta-tiny_upernet_4xb8-80k_coco-stuff164k-512x512', 'coco_stuff164k'),
+    ],
+)
+def test_other_data_with_stock_heads(config, layout, tmp_path):
+    path, small = tiny(tmp_path / 'data', layout, config)
+    args = argparse.ArgumentParser()
+    args.add_argument('--cfg-options', nargs='+', action=DictAction)
+    # As the stock script does.
+    loaded = Config.fromfile(path)
+    loaded.merge_from_dict(args.parse_args(small).cfg_options)
+    loaded.model.backbone.init_cfg = None
+    loaded.work_dir = str(tmp_path / 'run')
+    loaded.experiment_name = f'{layout}_{tmp_path.name}'
+    runner = Runner.from_cfg(loaded)
+    runner.train()
+    assert (tmp_path / 'run/iter_2.pth').is_file()
+    assert 0 <= runner.message_hub.get_scalar('val/mIoU').current() <= 100

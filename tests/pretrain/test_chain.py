@@ -76,9 +76,13 @@ def test_mim_tests_a_classifier(pictures, pretrained, tmp_path):
         pictures, **{'train_dataloader.dataset.data_root': tmp_path / 'nowhere'}
     )
     place = ['--gpus', '0', '--work-dir', tmp_path / 'test', '--checkpoint', pretrained]
+    # By its path, and by its name where that finds this checkout.
+    whose, config = 'mmseg_arta', CLASSIFIER.name
+    if Path(get_installed_path('mmseg_arta')).resolve() != ROOT:
+        whose, config = 'mmpretrain', CLASSIFIER
     first, second = (
-        command(*MIM, 'test', 'mmpretrain', CLASSIFIER, *place, *options, cwd=tmp_path)
-        for _ in range(2)
+        command(*MIM, 'test', *which, *place, *options, cwd=tmp_path)
+        for which in (('mmpretrain', CLASSIFIER), (whose, config))
     )
     (one,), (two,) = (
         {line.split('accuracy/top1:')[1].split()[0] for line in out.splitlines() if 'top1:' in line}
@@ -133,17 +137,6 @@ def test_the_chain_from_classifier_to_tested_segmentor(pretrained, tmp_path):
         *MIM, 'test', 'mmsegmentation', SEGMENTOR, *checkpoint, *test, *options, cwd=tmp_path
     )
     assert 'mIoU' in output
-
-
-def test_a_classifier_is_found_by_name(pictures, tmp_path):
-    if Path(get_installed_path('mmseg_arta')).resolve() != ROOT:
-        pytest.skip('mmseg_arta is installed from elsewhere')
-    run = ['--gpus', '0', '--work-dir', tmp_path / 'run']
-    output = command(
-        *(*MIM, 'train', 'mmseg_arta', CLASSIFIER.name, *run, *classifier_options(pictures)),
-        cwd=tmp_path,
-    )
-    assert 'accuracy/top1' in output and (tmp_path / 'run/epoch_1.pth').is_file()
 
 
 def test_two_processes_on_a_cpu(pictures, tmp_path):
