@@ -7,18 +7,12 @@ import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from mim.cli import cli
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
-from mmseg.visualization import SegLocalVisualizer
 from PIL import Image
 
 from benchmarks import league
@@ -27,6 +21,7 @@ from mmseg_arta.analysis.league import run as scheduler
 from mmseg_arta.analysis.league.records import STAGES
 from mmseg_arta.datasets.toy import write_toy_dataset
 from mmseg_arta.engine.hooks import SafeCheckpointHook
+from tests import forked
 from tests.pages import ROOT, fences
 
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
@@ -54,10 +49,7 @@ def mine(camvid, tmp_path, monkeypatch):
 
 
 class Forked(scheduler.Process):
-    """Runs a command in a copy of this process, which has imported all that it needs.
-
-    Starting Python for mim, and in it for the stock tool, would take most of a small league's time.
-    """
+    """Runs a command in a copy of this process."""
 
     commands: list[list[str]] = []
     killed = ''
@@ -66,34 +58,15 @@ class Forked(scheduler.Process):
         self.commands.append([Path(command[0]).name, *command[1:]])
         self.started, self.peak, self._code = time.monotonic(), None, None
         self.begin = log.stat().st_size if log.exists() else 0
-        pid = os.fork()
-        if pid == 0:
-            try:
-                with log.open('ab') as out:
-                    os.dup2(out.fileno(), 1)
-                    os.dup2(out.fileno(), 2)
-                    self._work(command)
-            except SystemExit as end:
-                os._exit(int(end.code or 0))
-            except BaseException as error:
-                print(f'{type(error).__name__}: {error}', flush=True)
-                os._exit(1)
-            os._exit(0)
 
         class Child:
             returncode = None
 
         self._process = Child()
-        self._process.pid = pid
+        with log.open('ab') as out:
+            self._process.pid = forked.start(lambda: self._work(command), out)
 
     def _work(self, command):
-        torch.set_num_threads(1)
-        # What runs of earlier tests in this process have left: a new process has none of it, and
-        # their visualizer would write this run's losses into their folder.
-        for kind in (SegLocalVisualizer, Visualizer, MMLogger, MessageHub, DefaultScope):
-            kind._instance_dict.clear()
-        sys.stdout = os.fdopen(os.dup(1), 'w')
-        sys.stderr = os.fdopen(os.dup(2), 'w')
         if command[1] == '-m':
             sys.argv = command[2:]
             runpy.run_module(command[2], run_name='__main__')
@@ -108,17 +81,7 @@ class Forked(scheduler.Process):
 
             SafeCheckpointHook.after_train_iter = after
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        call, output = subprocess.check_call, subprocess.check_output
-
-        def run_tool(arguments, **options):
-            subprocess.check_call, subprocess.check_output = call, output
-            sys.argv = arguments[1:]
-            runpy.run_path(sys.argv[0], run_name='__main__')
-            return 0
-
-        # mim asks the tool for its help first.
-        subprocess.check_call, subprocess.check_output = run_tool, lambda *args, **options: b''
-        cli(command[1:])
+        forked.run_mim(command[1:])
 
 
 @pytest.mark.skipif(not hasattr(os, 'wait4'), reason='needs fork')

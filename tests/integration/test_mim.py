@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,11 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from mmseg_arta.datasets.toy import write_toy_dataset
+from tests.forked import mim
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 LOADERS = ('train', 'val', 'test')
-
-
-def mim(*arguments: str, cwd: Path) -> str:
-    """Output of a mim command, which has to succeed."""
-    command = [sys.executable, '-c', 'from mim.cli import cli; cli()', *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=600, env=_environment()
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done.stdout + done.stderr
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, 'OMP_NUM_THREADS': '1'}
 
 
 def overrides(data: Path, **more: object) -> list[str]:

@@ -16,13 +16,13 @@ pytest.importorskip('mim')
 from mim.utils import get_installed_path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
+from tests.forked import mim
 from tests.pages import ROOT
 from tests.processes import python_environment
 
 CLASSIFIER = ROOT / 'configs/imagenet/arta-nano_1xb64-8e_cifar10-64x64.py'
 SEGMENTOR = ROOT / 'configs/arta/arta-nano-cifar10_mask2former_1xb4-2k_camvid-256x256.py'
 CONVERTER = ROOT / 'tools/model_converters/convert_checkpoint.py'
-MIM = [sys.executable, '-c', 'from mim.cli import cli; cli()']
 
 
 def command(*arguments: object, cwd: Path) -> str:
@@ -63,9 +63,7 @@ def pretrained(pictures, tmp_path_factory):
     """Checkpoint of a pre-training run of one epoch."""
     folder = tmp_path_factory.mktemp('pretrained')
     run = ['--gpus', '0', '--work-dir', folder / 'run']
-    output = command(
-        *MIM, 'train', 'mmpretrain', CLASSIFIER, *run, *classifier_options(pictures), cwd=folder
-    )
+    output = mim('train', 'mmpretrain', CLASSIFIER, *run, *classifier_options(pictures), cwd=folder)
     assert 'Epoch(train) [1][3/3]' in output and 'accuracy/top1' in output
     return folder / 'run/epoch_1.pth'
 
@@ -81,7 +79,7 @@ def test_mim_tests_a_classifier(pictures, pretrained, tmp_path):
     if Path(get_installed_path('mmseg_arta')).resolve() != ROOT:
         whose, config = 'mmpretrain', CLASSIFIER
     first, second = (
-        command(*MIM, 'test', *which, *place, *options, cwd=tmp_path)
+        mim('test', *which, *place, *options, cwd=tmp_path)
         for which in (('mmpretrain', CLASSIFIER), (whose, config))
     )
     (one,), (two,) = (
@@ -121,7 +119,7 @@ def test_the_chain_from_classifier_to_tested_segmentor(pretrained, tmp_path):
     file = tmp_path / 'pretrain/arta-nano_cifar10.pth'
     command(sys.executable, CONVERTER, 'arta', pretrained, file, cwd=tmp_path)
     run = ['--gpus', '0', '--work-dir', tmp_path / 'run']
-    command(*MIM, 'train', 'mmsegmentation', SEGMENTOR, *run, *options, cwd=tmp_path)
+    mim('train', 'mmsegmentation', SEGMENTOR, *run, *options, cwd=tmp_path)
 
     found = torch.load(tmp_path / 'run/iter_1.pth', weights_only=False)['state_dict']
     start = torch.load(pretrained, weights_only=False)['state_dict']
@@ -133,9 +131,7 @@ def test_the_chain_from_classifier_to_tested_segmentor(pretrained, tmp_path):
     test = ['--gpus', '0', '--work-dir', tmp_path / 'test']
     checkpoint = ['--checkpoint', tmp_path / 'run/iter_1.pth']
     file.unlink()  # a test needs it no more
-    output = command(
-        *MIM, 'test', 'mmsegmentation', SEGMENTOR, *checkpoint, *test, *options, cwd=tmp_path
-    )
+    output = mim('test', 'mmsegmentation', SEGMENTOR, *checkpoint, *test, *options, cwd=tmp_path)
     assert 'mIoU' in output
 
 
