@@ -1,4 +1,4 @@
-"""mim's commands in copies of the tests' process, which has imported all that they need.
+"""Programs in copies of the tests' process, which has imported all that they need.
 
 Starting Python for mim, for the help of the stock tool, which mim reads first, and for the tool
 itself takes more time than a small training. The tutorials, which run as written, and
@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import pytest
 import torch
 from mim.cli import cli
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
+
+from mmseg_arta.analysis.benchmark import worker
 
 
 def mim(*arguments: object, cwd: Path) -> str:
@@ -41,8 +47,58 @@ def mim(*arguments: object, cwd: Path) -> str:
     return output
 
 
+def outputs_of_two(work: Callable[[int], None]) -> list[str]:
+    """What two processes print that do ``work``, given their rank, and have to succeed."""
+    with ExitStack() as stack:
+        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        workers = [start(partial(work, rank), log) for rank, log in enumerate(logs)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
+        found = []
+        for code, log in zip(codes, logs, strict=True):
+            log.seek(0)
+            found.append(log.read().decode(errors='replace'))
+            assert code == 0, found[-1][-4000:]
+        return found
+
+
+def run_script(script: Path, *arguments: object) -> None:
+    """A script as the program of this process, which is none that goes on after it."""
+    sys.argv = [str(script), *map(str, arguments)]
+    runpy.run_path(str(script), run_name='__main__')
+
+
+class ForkedWorker:
+    """As much of ``subprocess.Popen`` as a benchmark's worker needs, without another Python."""
+
+    def __init__(self, command: Sequence[str], stderr: IO[bytes], **options: Any) -> None:
+        requests, answers = os.pipe(), os.pipe()
+        asking = os.getpid()
+
+        def work() -> None:
+            os.dup2(requests[0], 0)
+            os.dup2(answers[1], 3)
+            # The ends of other workers' pipes too, or theirs would stay open.
+            os.closerange(4, 1024)
+            sys.stdin = os.fdopen(0)
+            worker.serve(os.fdopen(3, 'wb'), asking)
+
+        self.pid = start(work, stderr)
+        os.close(requests[0])
+        os.close(answers[1])
+        self.stdin, self.stdout = os.fdopen(requests[1], 'wb'), os.fdopen(answers[0], 'rb')
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
 def start(work: Callable[[], None], log: IO[bytes], cwd: Path | None = None) -> int:
     """Begin ``work`` in a copy of this process, its output added to ``log``; its number."""
+    if not hasattr(os, 'fork'):
+        pytest.skip('needs fork')
     pid = os.fork()
     if pid:
         return pid
@@ -76,8 +132,7 @@ def run_mim(arguments: Sequence[str]) -> None:
 
     def run_tool(command: list[str], **options: Any) -> int:
         subprocess.check_call, subprocess.check_output = call, output
-        sys.argv = command[1:]
-        runpy.run_path(sys.argv[0], run_name='__main__')
+        run_script(Path(command[1]), *command[2:])
         return 0
 
     # mim asks the tool for its help first.

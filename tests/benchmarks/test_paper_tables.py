@@ -13,7 +13,9 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from benchmarks import paper_tables, published
+from mmseg_arta.analysis.benchmark import worker
 from mmseg_arta.analysis.flops.load import find_config
+from tests.forked import ForkedWorker
 
 ROOT = Path(__file__).resolve().parents[2]
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
@@ -39,6 +41,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / 'tables').mkdir()
     (tmp_path / 'tables' / 'one.yml').write_text(SMALL, encoding='utf-8')
     monkeypatch.setattr(published, 'TABLES', tmp_path / 'tables')
+    monkeypatch.setattr(worker, 'Popen', ForkedWorker)
     return tmp_path
 
 

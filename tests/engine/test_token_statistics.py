@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import outputs_of_two
+from tests.forked import outputs_of_two, run_script
 
 WORKER = Path(__file__).with_name('statistics_worker.py')
 
 
 def test_two_processes_log_what_one_does(tmp_path):
-    for output in outputs_of_two(WORKER, tmp_path / 'store'):
+    for output in outputs_of_two(lambda rank: run_script(WORKER, rank, tmp_path / 'store')):
         together, apart = json.loads(output.splitlines()[-1])
         # One image has candidates in the first round alone.
         assert {'val/score_round1', 'val/score_round3', 'val/boundary_covered'} < set(together)

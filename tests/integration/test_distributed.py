@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
+from tests.forked import outputs_of_two, run_script
 from tests.pages import ROOT
-from tests.processes import outputs_of_two
 
 WORKER = Path(__file__).with_name('distributed_worker.py')
 
@@ -20,7 +20,7 @@ def test_processes_stay_equal():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    for output in outputs_of_two(WORKER, port):
+    for output in outputs_of_two(lambda rank: run_script(WORKER, rank, port)):
         assert len(re.findall('^(trains|accumulates|recomputes): ', output, re.M)) == 19
 
 

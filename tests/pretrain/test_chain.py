@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ pytest.importorskip('mim')
 from mim.utils import get_installed_path
 
 from mmseg_arta.datasets.toy import write_toy_dataset
-from tests.forked import mim
+from tests.forked import mim, outputs_of_two, run_script
 from tests.pages import ROOT
 from tests.processes import python_environment
 
@@ -139,7 +140,6 @@ def test_two_processes_on_a_cpu(pictures, tmp_path):
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    launch = ['-m', 'torch.distributed.run', '--nproc_per_node=2', f'--master_port={port}']
     options = classifier_options(
         pictures,
         **{
@@ -150,7 +150,13 @@ def test_two_processes_on_a_cpu(pictures, tmp_path):
         },
     )
     script = [ROOT / 'tools/train.py', CLASSIFIER, '--work-dir', tmp_path / 'run']
-    output = command(
-        *(sys.executable, *launch, *script, '--launcher', 'pytorch', *options), cwd=tmp_path
-    )
+    # What torch.distributed.run tells the two that it starts.
+    told = dict(WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+
+    def train(rank: int) -> None:
+        os.environ.update(told, RANK=str(rank), LOCAL_RANK=str(rank))
+        run_script(*script, '--launcher', 'pytorch', *options)
+
+    output = outputs_of_two(train)[0]
     assert 'Epoch(train) [1][3/3]' in output and 'accuracy/top1' in output
+    assert 'GPU number: 2' in output

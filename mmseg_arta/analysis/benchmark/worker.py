@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import warnings
 from contextlib import suppress
+from subprocess import PIPE, Popen
 from types import TracebackType
 from typing import IO, Any
 
@@ -53,10 +53,10 @@ class Worker:
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         places = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(
+        self._process = Popen(
             [sys.executable, '-c', _COMMAND, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=PIPE,
+            stdout=PIPE,
             stderr=self._log,
             env={**os.environ, 'PYTHONPATH': places},
         )
