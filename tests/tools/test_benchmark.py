@@ -5,9 +5,6 @@ import json
 import pytest
 import torch
 
-from mmseg_arta.analysis.benchmark import worker
-from tests.forked import ForkedWorker
-
 NANO = 'arta-nano_segformer_1xb4-2k_camvid-256x256'
 B0 = 'segformer_mit-b0_1xb4-2k_camvid-256x256'
 QUICK = ['--shape', '64', '96', '--batch-size', '1', '--steps', '4', '--warmup', '1']
@@ -18,8 +15,7 @@ def tool(load_tool):
     return load_tool('benchmark.py')
 
 
-def test_measures_prints_writes_and_draws(tool, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(worker, 'Popen', ForkedWorker)
+def test_measures_prints_writes_and_draws(tool, tmp_path, capsys):
     files = {name: tmp_path / f'result.{name}' for name in ('json', 'md', 'png')}
     outputs = ['--json', str(files['json']), '--markdown', str(files['md'])]
     outputs += ['--plot', str(files['png']), '--miou', '34.81', '39.35']
