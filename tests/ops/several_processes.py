@@ -93,7 +93,7 @@ def resident() -> int:
 
 
 @torch.no_grad()
-def passes(count: int = 400) -> None:
+def passes(count: int = 1000) -> None:
     """Many forward passes of a model, and errors between them, take no more memory than few."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
