@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -36,8 +37,7 @@ def mim(*arguments: object, cwd: Path) -> str:
     words = [str(argument) for argument in arguments]
     with tempfile.TemporaryFile() as log:
         if hasattr(os, 'fork'):
-            _, status = os.waitpid(start(lambda: run_mim(words), log, cwd), 0)
-            code = os.waitstatus_to_exitcode(status)
+            code = ended(start(lambda: run_mim(words), log, cwd))
         else:
             command = [sys.executable, '-c', 'from mim.cli import cli; cli()', *words]
             code = subprocess.call(command, cwd=cwd, stdout=log, stderr=log, timeout=600)
@@ -52,13 +52,25 @@ def outputs_of_two(work: Callable[[int], None]) -> list[str]:
     with ExitStack() as stack:
         logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
         workers = [start(partial(work, rank), log) for rank, log in enumerate(logs)]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
+        codes = [ended(worker) for worker in workers]
         found = []
         for code, log in zip(codes, logs, strict=True):
             log.seek(0)
             found.append(log.read().decode(errors='replace'))
             assert code == 0, found[-1][-4000:]
         return found
+
+
+def ended(pid: int, seconds: float = 600.0) -> int:
+    """Exit code of a process; one that takes longer is killed."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def run_script(script: Path, *arguments: object) -> None:
