@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmseg_arta.analysis.benchmark.worker import _COMMAND
+from mmseg_arta.analysis.benchmark.worker import COMMAND
 from tests.processes import python_environment
 
 #: Starts a worker and asks for what takes ten minutes: a request that sleeps while it is read.
@@ -38,7 +38,7 @@ def runs(process: int) -> bool:
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='needs /proc')
 def test_a_worker_ends_amid_a_step_with_the_process_that_asks():
     asking = subprocess.Popen(
-        [sys.executable, '-c', ASKING, _COMMAND],
+        [sys.executable, '-c', ASKING, COMMAND],
         stdout=subprocess.PIPE,
         text=True,
         env=python_environment(),

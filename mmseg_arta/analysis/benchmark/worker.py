@@ -27,7 +27,7 @@ _DONE, _MEMORY, _REFUSED, _FAILED = 'done', 'out of memory', 'refused', 'failed'
 _REASON = 300
 
 # What models and libraries print, on import already, goes to the log, not among the answers.
-_COMMAND = f"""
+COMMAND = f"""
 import os, sys
 answers = os.fdopen(os.dup(1), 'wb')
 os.dup2(2, 1)
@@ -54,7 +54,7 @@ class Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
         places = os.pathsep.join(path for path in sys.path if path)
         self._process = Popen(
-            [sys.executable, '-c', _COMMAND, str(os.getpid())],
+            [sys.executable, '-c', COMMAND, str(os.getpid())],
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
