@@ -51,8 +51,8 @@ def outputs_of_two(work: Callable[[int], None]) -> list[str]:
     """What two processes print that do ``work``, given their rank, and have to succeed."""
     with ExitStack() as stack:
         logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
-        workers = [start(partial(work, rank), log) for rank, log in enumerate(logs)]
-        codes = [ended(worker) for worker in workers]
+        pids = [start(partial(work, rank), log) for rank, log in enumerate(logs)]
+        codes = [ended(pid) for pid in pids]
         found = []
         for code, log in zip(codes, logs, strict=True):
             log.seek(0)
@@ -129,7 +129,9 @@ def start(work: Callable[[], None], log: IO[bytes], cwd: Path | None = None) -> 
         work()
         code = 0
     except SystemExit as end:
-        code = int(end.code or 0)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

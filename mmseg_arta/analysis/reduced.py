@@ -90,7 +90,7 @@ _FILLING = frozenset(
 
 
 class _ShapesAlone(TorchFunctionMode):
-    """Leaves out initial values, most of the time that building a model takes.
+    """Leaves out initial values, which take a good part of the time of building a model.
 
     Stock backbones read the drop rates that they make by ``linspace`` while being built: those
     have values.

@@ -13,12 +13,13 @@ import pytest
 from mmseg_arta.analysis.benchmark.worker import COMMAND
 from tests.processes import python_environment
 
-#: Starts a worker and asks for what takes ten minutes: a request that sleeps while it is read.
+#: Starts a worker and asks for what takes ten minutes: a request that sleeps while it is read,
+#: once it has made a file.
 ASKING = """
 import os, pickle, subprocess, sys, time
 class Long:
     def __reduce__(self):
-        return time.sleep, (600,)
+        return exec, (f'import time; open({sys.argv[2]!r}, "w").close(); time.sleep(600)',)
 command = [sys.executable, '-c', sys.argv[1], str(os.getpid())]
 worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 print(worker.pid, flush=True)
@@ -36,9 +37,10 @@ def runs(process: int) -> bool:
 
 
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='needs /proc')
-def test_a_worker_ends_amid_a_step_with_the_process_that_asks():
+def test_a_worker_ends_amid_a_step_with_the_process_that_asks(tmp_path):
+    reading = tmp_path / 'reading'
     asking = subprocess.Popen(
-        [sys.executable, '-c', ASKING, COMMAND],
+        [sys.executable, '-c', ASKING, COMMAND, str(reading)],
         stdout=subprocess.PIPE,
         text=True,
         env=python_environment(),
@@ -46,13 +48,18 @@ def test_a_worker_ends_amid_a_step_with_the_process_that_asks():
     assert asking.stdout is not None
     with asking.stdout:
         worker = int(asking.stdout.readline())
-    asking.kill()
-    asking.wait()
     try:
         limit = time.monotonic() + 120
+        while not reading.exists() and time.monotonic() < limit:
+            time.sleep(0.1)
+        assert reading.exists() and runs(worker)
+        asking.kill()
+        asking.wait()
         while runs(worker) and time.monotonic() < limit:
             time.sleep(0.1)
         assert not runs(worker)
     finally:
+        asking.kill()
+        asking.wait()
         if runs(worker):
             os.kill(worker, 9)
