@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,14 +18,8 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from mmseg_arta.engine import CPUDistributedDataParallel
-
-# Other packages install one that is called `tests`.
-_TESTS = ModuleType('tests')
-_TESTS.__path__ = [str(Path(__file__).resolve().parents[1])]
-sys.modules['tests'] = _TESTS
-
-from tests.builders import NANO, SMALL_HEAD, samples  # noqa: E402
-from tests.option_table import AFF, ATM, HALTING, LRFORMER, STEP  # noqa: E402
+from tests.builders import NANO, SMALL_HEAD, samples
+from tests.option_table import AFF, ATM, HALTING, LRFORMER, STEP
 
 SIZE = (64, 64)
 FCN = dict(
